@@ -40,7 +40,7 @@ fn told(fault: &str) -> Option<String> {
     Some(format!("{} is wanted, not {}", value(wanted), value(found)))
 }
 
-/// What was found, and the list of what could be there.
+/// The found part, and the list of those that could be there.
 fn expected(text: &str) -> Option<(&str, String)> {
     let (found, known) = text.split_once(", expected ")?;
     let known = known.strip_prefix("one of ").unwrap_or(known);

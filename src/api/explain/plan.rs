@@ -47,7 +47,7 @@ pub(super) fn estimate(cost: PlanCost) -> String {
     format!("about {keys} keys of indexes and {records} records")
 }
 
-/// What it cost to find a page.
+/// The cost of finding a page.
 pub(super) fn real(cost: &QueryCost) -> String {
     let looked = cost.page.looked;
     let matching = cost.page.total.map(|total| format!("; {total} match"));

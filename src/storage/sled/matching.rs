@@ -20,13 +20,13 @@ const LOOKS_MAX: usize = 100_000;
 
 /// The records that matched before the batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FoundIds {
     Ids(Vec<RecordId>),
     /// More than the command may change match, whatever the commands before it do.
     TooMany,
 }
 
-impl Found {
+impl FoundIds {
     /// A command that names its one record needs no search.
     pub(super) const NONE: Self = Self::Ids(Vec::new());
 
@@ -40,11 +40,11 @@ impl Found {
 
 impl SledStore {
     /// Finds the records that each of these commands may be about.
-    pub(super) async fn matching(&self, writes: &[Write]) -> Result<Vec<Found>, StoreError> {
-        let mut all: Vec<Found> = Vec::with_capacity(writes.len());
+    pub(super) async fn matching(&self, writes: &[Write]) -> Result<Vec<FoundIds>, StoreError> {
+        let mut all: Vec<FoundIds> = Vec::with_capacity(writes.len());
         for write in writes {
             let WriteCommand::Matching { filter, most, .. } = &write.command else {
-                all.push(Found::NONE);
+                all.push(FoundIds::NONE);
                 continue;
             };
             let before = named(write.collection, writes.iter().zip(&all));
@@ -54,7 +54,7 @@ impl SledStore {
                 let others = ids.iter().filter(|id| !before.contains(id));
                 others.count() <= *most
             });
-            all.push(ids.map_or(Found::TooMany, Found::Ids));
+            all.push(ids.map_or(FoundIds::TooMany, FoundIds::Ids));
         }
         Ok(all)
     }
@@ -106,7 +106,7 @@ impl SledStore {
 /// The records of a resource that these commands may change.
 fn named<'a>(
     collection: CollectionId,
-    commands: impl Iterator<Item = (&'a Write, &'a Found)>,
+    commands: impl Iterator<Item = (&'a Write, &'a FoundIds)>,
 ) -> BTreeSet<RecordId> {
     let commands = commands.filter(|(write, _)| write.collection == collection);
     let ids = commands.flat_map(|(write, found)| write.command.id().into_iter().chain(found.ids()));
@@ -118,14 +118,14 @@ fn named<'a>(
 pub(super) fn looked_at(
     staging: &Staging<'_>,
     write: &Write,
-    found: &Found,
+    found: &FoundIds,
     is_alone: bool,
     looks: &mut usize,
 ) -> Result<Vec<RecordId>, CommandError> {
     let WriteCommand::Matching { most, .. } = write.command else {
         return Ok(write.command.id().cloned().into_iter().collect());
     };
-    let Found::Ids(ids) = found else {
+    let FoundIds::Ids(ids) = found else {
         return Err(CommandError::TooManyMatches { most });
     };
     if is_alone {

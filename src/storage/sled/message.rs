@@ -11,7 +11,7 @@ use super::candidate::NextResources;
 use super::declaring::Declaration;
 use super::find::QueryLook;
 use super::index_building::IndexStep;
-use super::matching::Found;
+use super::matching::FoundIds;
 use super::writer::GROUP;
 use crate::record::{ListQuery, WriteCommand};
 use crate::storage::{BatchWritten, CollectionId, StoreError, WriteBatch};
@@ -21,7 +21,7 @@ use crate::supervision::{Message, ReplyTo};
 pub(super) struct QueuedBatch {
     pub(super) batch: WriteBatch,
     /// For each command the records that were found to match.
-    pub(super) matching: Vec<Found>,
+    pub(super) matching: Vec<FoundIds>,
     /// Set when it is staged. If the writer dies and the batch is delivered again, this answer is given again, provided that
     /// the log says that it was committed.
     pub(super) prepared: Mutex<Option<Prepared<BatchWritten>>>,

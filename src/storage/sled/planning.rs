@@ -1,4 +1,4 @@
-//! What the planner knows of a resource, and what a query costs.
+//! The facts about a resource that the planner uses, and the cost of a query.
 
 use tokio::time::Instant;
 

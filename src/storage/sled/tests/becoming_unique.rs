@@ -257,7 +257,7 @@ type ClientWrites = Vec<(usize, Option<u32>)>;
 struct UniqueStep {
     unique: bool,
     clients: Vec<ClientWrites>,
-    /// How often the comparison waits.
+    /// The number of times that the comparison waits.
     held: u32,
     dies: Option<&'static str>,
 }

@@ -73,11 +73,8 @@ pub(super) async fn wait_for_snapshot(folder: &Path) {
 }
 
 pub(super) fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
