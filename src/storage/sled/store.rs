@@ -16,7 +16,7 @@ use super::declaring::{PreparedResources, ProposedResources};
 use super::find::QueryCounts;
 use super::healing::{PATIENCE, TaskKind};
 use super::holder::Holder;
-use super::matching::Found;
+use super::matching::FoundIds;
 use super::message::{QueuedBatch, StoreMessage};
 use super::reader_state::{OpenEngine, Progress};
 use super::writer::CommitTimes;
@@ -157,7 +157,7 @@ impl SledStore {
     pub(super) async fn send(
         &self,
         batch: WriteBatch,
-        matching: Vec<Found>,
+        matching: Vec<FoundIds>,
     ) -> Result<BatchWritten, StoreError> {
         let batch = Box::new(QueuedBatch {
             batch,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use serde_json::{Value, json};
 
-use super::super::matching::Found;
+use super::super::matching::FoundIds;
 use super::*;
 use crate::record::{Absent, Handling, MatchingChange, RecordFilter, RecordPatch, Schema};
 use expected::{Expected, outcome, shown};
@@ -317,7 +317,7 @@ async fn write(
         let listed = listed.clone();
         async {
             let batch = WriteBatch::all(vec![write]);
-            store.send(batch, vec![Found::Ids(listed)]).await?.only()
+            store.send(batch, vec![FoundIds::Ids(listed)]).await?.only()
         }
     });
     let done = futures_util::future::join_all(writes).await;
