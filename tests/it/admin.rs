@@ -217,10 +217,13 @@ fn a_wrong_order_is_a_problem_that_names_what_there_is() {
         (json!({ "child": "writer", "hits": 3 }), "write {"),
         (
             json!({ "points": "writer.message" }),
-            "unknown field `points`",
+            "`points` means nothing here",
         ),
-        (json!({ "point": 7 }), "expected a string"),
-        (json!({ "child": ["writer"] }), "expected a string"),
+        (json!({ "point": 7 }), "a text is wanted, not the number 7"),
+        (
+            json!({ "child": ["writer"] }),
+            "a text is wanted, not an array",
+        ),
         (json!({ "point": "writer.message", "hits": 0 }), "nonzero"),
         (json!({ "point": "writer.message", "hits": -1 }), "nonzero"),
         (json!({ "point": "writer.message", "hits": "1" }), "nonzero"),

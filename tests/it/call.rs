@@ -104,7 +104,7 @@ fn each_ends_for_itself_or_the_first_failure_cancels_the_rest() {
     let wrong = call(&daemon, "[[request]]\nurl = \"/\"\nbdy = 1\n", &[]);
     assert_eq!(wrong.status.code(), Some(78));
     assert!(
-        text(&wrong.stderr).contains("unknown field `bdy`"),
+        text(&wrong.stderr).contains("`bdy` means nothing here"),
         "{}",
         text(&wrong.stderr)
     );

@@ -22,6 +22,11 @@ type Kind = (u16, &'static str, &'static str);
 const INVALID_JSON: Kind = (400, "invalid_json", "The body is not valid JSON");
 const NOT_AN_OBJECT: Kind = (400, "not_an_object", "The body is not a JSON object");
 const INVALID_ID: Kind = (400, "invalid_id", "The id is not valid");
+const TOO_MANY_MATCHES: Kind = (
+    400,
+    "too_many_matches",
+    "More records match than may be changed",
+);
 const INVALID_PARAMETER: Kind = (400, "invalid_parameter", "A query parameter is not valid");
 const NOT_AVAILABLE: Kind = (400, "not_available", "This is not available yet");
 const NOT_FOUND: Kind = (404, "not_found", "There is nothing here");
