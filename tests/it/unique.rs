@@ -35,7 +35,6 @@ fn a_check_and_a_dry_run_tell_of_values_that_stand_twice() {
     let json = [("content-type", "application/json")];
     let change = Some(&b"{\"title\":\"x\"}"[..]);
     client::send(daemon.public(), "PATCH", "/shelf/a", &json, change).expect(200);
-    daemon.wait_exit(std::time::Duration::from_secs(20));
     let config = fs::read_to_string(daemon.config()).unwrap();
     let unique = format!("{BOOKS}unique = [\"isbn\"]\n");
     fs::write(daemon.config(), config.replace(BOOKS, &unique)).unwrap();
