@@ -525,6 +525,23 @@ fn as_u64(n: usize) -> u64 {
 
 /// A log that was trimmed past the cut leaves open which records are in.
 #[test]
+fn a_file_is_imported_by_one_at_a_time() {
+    let daemon = TestDaemon::start(RESOURCES);
+    write(&daemon, "n.ndjson", numbered(10));
+    let other = fs::File::open(daemon.folder().join("n.ndjson")).unwrap();
+    other.lock().unwrap();
+    let words = ["import", "counted", "n.ndjson"];
+    let (_, told) = expect(&daemon, &words, 1);
+    assert!(
+        told.contains("another import of n.ndjson is under way"),
+        "{told}"
+    );
+    other.unlock().unwrap();
+    expect(&daemon, &words, 0);
+    assert_eq!(numbers(&daemon, "counted").len(), 10);
+}
+
+#[test]
 fn an_import_does_not_go_on_where_the_log_is_too_short_to_know() {
     let more = format!("{RESOURCES}\n[storage]\nlog_keep = 1000");
     let daemon = TestDaemon::start(&more);

@@ -52,7 +52,7 @@ pub(super) trait RowSink {
 /// The reason why a file was not read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadFault {
-    #[error("can't be read")]
+    #[error("can't be read: {0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
     Syntax(String),

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
 use super::format::{Format, ReadFault, RowSink};
 use super::import_state::{ImportState, ImportSubject, StateFault};
 use super::importer::{Comparer, Importer, undeclared};
@@ -45,8 +48,10 @@ enum ImportFault {
     Usage(&'static str),
     #[error("{0} can't be read")]
     Unreadable(String, #[source] io::Error),
+    #[error("another import of {0} is under way; wait until it has ended")]
+    UnderWay(String),
     #[error("{0} {1}")]
-    File(String, #[source] ReadFault),
+    File(String, ReadFault),
     #[error(transparent)]
     State(#[from] StateFault),
     #[error(transparent)]
@@ -62,7 +67,9 @@ impl ImportFault {
     fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
-            Self::Unreadable(..) | Self::File(_, ReadFault::Io(_)) => Exit::Failed,
+            Self::Unreadable(..) | Self::UnderWay(_) | Self::File(_, ReadFault::Io(_)) => {
+                Exit::Failed
+            }
             Self::Client(error) | Self::Shipping(ShippingFault::Client(error))
                 if error.is_passing() =>
             {
@@ -152,6 +159,7 @@ impl Job<'_> {
         let name = self.file.display().to_string();
         let unreadable = |error| ImportFault::Unreadable(name.clone(), error);
         let (source, subject) = self.open().map_err(unreadable)?;
+        let _alone = self.alone(&name)?;
         let total = subject.bytes;
         let (state, state_file) = self.state(subject)?;
         let read = Arc::new(AtomicU64::new(0));
@@ -252,6 +260,20 @@ impl Job<'_> {
             Exit::Data
         } else {
             printed
+        }
+    }
+
+    /// Locks the file as long as what is returned is held. Two imports of it at once would bring rows without an id in twice.
+    fn alone(&self, name: &str) -> Result<Option<File>, ImportFault> {
+        if self.args.dry_run || is_stream(self.file) {
+            return Ok(None);
+        }
+        let unreadable = |error| ImportFault::Unreadable(name.to_owned(), error);
+        let file = File::open(self.file).map_err(unreadable)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(ImportFault::UnderWay(name.to_owned())),
+            // Not every file system has locks.
+            Ok(()) | Err(_) => Ok(Some(file)),
         }
     }
 
