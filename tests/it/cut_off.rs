@@ -25,6 +25,15 @@ use crate::drills::strace_available;
 
 /// The calls after which the disk is another, and each of which begins or ends a step. The process dies before one of them.
 const STEPS: &str = "?mkdir,?mkdirat,?rename,?renameat,?renameat2,?unlink,?unlinkat,?rmdir,?ftruncate,?fallocate,fsync,fdatasync";
+/// The same by kinds. strace counts for each thread: with these, and only for the files of a task, also the first calls of a
+/// thread are reached that begins after others.
+const KINDS: [&str; 5] = [
+    "?mkdir,?mkdirat",
+    "?rename,?renameat,?renameat2",
+    "?unlink,?unlinkat,?rmdir",
+    "?ftruncate,?fallocate",
+    "fsync,fdatasync",
+];
 /// Those of which there are many.
 const WRITES: &str = "write,pwrite64,?copy_file_range";
 /// What is left free on a full disk, in bytes.
@@ -67,7 +76,8 @@ struct Death {
 }
 
 impl Death {
-    fn words(self) -> Vec<String> {
+    /// The command line before that of the process. Without paths all calls count, else those on these.
+    fn words(self, paths: &[PathBuf]) -> Vec<String> {
         let calls = self.calls;
         let inject = format!("inject={calls}:signal=KILL:when={}", self.number);
         let trace = format!("trace={calls}");
@@ -82,13 +92,14 @@ impl Death {
             "-e",
             &inject,
         ];
-        words.map(str::to_owned).to_vec()
+        let paths = paths.iter().flat_map(|path| ["-P", text(path)]);
+        words.into_iter().chain(paths).map(str::to_owned).collect()
     }
 }
 
 /// Runs a command, which may die. None if it did.
 fn run(death: Option<Death>, on: &Path, words: &[&str]) -> Option<Output> {
-    let wrapper = death.map(Death::words).unwrap_or_default();
+    let wrapper = death.map(|death| death.words(&[])).unwrap_or_default();
     let mut all = wrapper
         .iter()
         .map(std::ffi::OsStr::new)
@@ -260,7 +271,7 @@ impl LongTask {
             let words: Vec<_> = words.iter().map(String::as_str).collect();
             return run(death, on, &words);
         }
-        let mut daemon = Self::daemon(on, death);
+        let mut daemon = self.daemon(on, death);
         daemon.spawn();
         daemon.ready_or_ended().ok()?;
         let died = |daemon: &mut TestDaemon| {
@@ -297,10 +308,30 @@ impl LongTask {
         }
     }
 
-    fn daemon(on: &Path, death: Option<Death>) -> TestDaemon {
+    fn is_of_views(self) -> bool {
+        matches!(self, Self::Compaction | Self::Healing)
+    }
+
+    /// The calls that it is cut off at, and by how much more each time.
+    fn calls(self) -> Vec<(&'static str, u32)> {
+        let steps = if self.is_of_views() {
+            KINDS.to_vec()
+        } else {
+            vec![STEPS]
+        };
+        let steps = steps.into_iter().map(|calls| (calls, 1));
+        steps.chain([(WRITES, 2)]).collect()
+    }
+
+    fn daemon(self, on: &Path, death: Option<Death>) -> TestDaemon {
         let mut daemon = TestDaemon::prepare_on(&on.join("data"), SETTINGS);
         if let Some(death) = death {
-            let mut words = death.words();
+            let paths = if self.is_of_views() {
+                views::paths(&on.join("data"))
+            } else {
+                Vec::new()
+            };
+            let mut words = death.words(&paths);
             // strace as a grandchild: the daemon's process is the one that is known here.
             words.insert(1, "-D".to_owned());
             let words: Vec<_> = words.iter().map(String::as_str).collect();
@@ -411,7 +442,7 @@ fn check_backup(given: &Given, backup: &Path) {
 /// Cuts a task off at each of its calls. Returns how often.
 fn cut_off_everywhere(task: LongTask, given: &Given) -> u32 {
     let mut deaths = 0;
-    for (calls, step) in [(STEPS, 1), (WRITES, 2)] {
+    for (calls, step) in task.calls() {
         let mut number = 1;
         loop {
             let folder = TempDir::new().unwrap();
@@ -491,7 +522,7 @@ fn on_a_full_disk(task: LongTask, given: &Given, free: u64) -> bool {
         task.end(given, on, false);
         return failed;
     }
-    let mut daemon = LongTask::daemon(on, None);
+    let mut daemon = task.daemon(on, None);
     let is_import = task == LongTask::Import;
     let filler = (!is_import).then(|| fill(on, free));
     daemon.spawn();
@@ -526,7 +557,7 @@ fn on_a_full_disk(task: LongTask, given: &Given, free: u64) -> bool {
         }
         thread::sleep(Duration::from_millis(10));
     };
-    if matches!(task, LongTask::Compaction | LongTask::Healing) {
+    if task.is_of_views() {
         // What could not be made takes no room.
         daemon.wait_until("nothing half is left", |_| {
             views::unfinished(&on.join("data")).is_empty()
@@ -537,7 +568,7 @@ fn on_a_full_disk(task: LongTask, given: &Given, free: u64) -> bool {
         let output = importing.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
         assert_eq!(served(&daemon).len(), ROWS);
-    } else if matches!(task, LongTask::Compaction | LongTask::Healing) {
+    } else if task.is_of_views() {
         assert!(
             served(&daemon) == given.records,
             "{free} bytes: other records"

@@ -1,12 +1,12 @@
 //! Stores whose view is made again beside the one in use: one that is too large, and one with a damaged record.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{LongTask, SETTINGS, is_open, run, said, text};
+use super::{LongTask, RECORDS, SETTINGS, is_open, run, said, text};
 use crate::client::Client;
 use crate::daemon::TestDaemon;
 use crate::damage::{copy_all, flip};
@@ -108,6 +108,28 @@ pub(super) fn unfinished(data: &Path) -> Vec<String> {
             || name == "view-next" && two_views
     };
     names.filter(is_half).collect()
+}
+
+/// The files and folders that are changed while a view takes the place of another one.
+pub(super) fn paths(data: &Path) -> Vec<PathBuf> {
+    let views = ["view", "view-next", "view-old"].map(|view| data.join(view));
+    let files = ["db", "conf", "blobs"];
+    let files = views
+        .iter()
+        .flat_map(|view| files.map(|file| view.join(file)));
+    let files: Vec<_> = files.collect();
+    let snapshots = data.join("snapshots");
+    let last = RECORDS + 2 * REMOVED;
+    let names = [
+        "unfinished".to_owned(),
+        format!("{last:020}.snapshot"),
+        format!("{last:019}.snapshot"),
+    ];
+    let copies = names.map(|name| snapshots.join(name));
+    let segments = (1..8).map(|n| data.join(format!("journal/{n:012}.journal")));
+    let others = [data.join("view-next-unfinished"), snapshots];
+    let all = views.into_iter().chain(files).chain(copies);
+    all.chain(segments).chain(others).collect()
 }
 
 /// Whether the view is not large any more, and nothing is left of the one before.
