@@ -13,6 +13,7 @@ fn entries(of: Value) -> Map<String, Value> {
 /// The schemas that all resources share.
 pub(super) fn schemas() -> Map<String, Value> {
     let pointer = json!({ "type": "string", "pattern": "^(/([^~/]|~[01])*)*$", "description": "A JSON pointer (RFC 6901)" });
+    let scalar = json!({ "type": ["string", "number", "boolean", "null"] });
     let operation = |names: Value, with: &[(&str, Value)]| {
         let mut properties = Map::new();
         properties.insert("op".to_owned(), json!({ "enum": names }));
@@ -42,6 +43,14 @@ pub(super) fn schemas() -> Map<String, Value> {
                 "headers": { "type": "object", "additionalProperties": { "type": "string" } },
                 "body": { "description": "The record, the records, or a problem" },
             },
+        },
+        "FilterValue": {
+            "description": "A value, several of which one must be equal, or an object on the way to others",
+            "anyOf": [
+                scalar,
+                { "type": "array", "items": scalar },
+                { "type": "object", "additionalProperties": schema_ref("FilterValue") },
+            ],
         },
         "JsonPatch": {
             "type": "array",

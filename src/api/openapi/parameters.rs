@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::operation::component;
+use super::operation::{component, schema_ref};
 use super::shapes::{self, RecordView, id_pattern};
 use crate::record::{
     FeedQuery, FilterParameter, FilterTest, HISTORY_PARAMETERS, ListQuery, ParameterValue,
@@ -189,20 +189,18 @@ impl QueryParameters<'_> {
         let mut properties: Map<_, _> = filters.collect();
         let text = json!({ "type": ["string", "number", "boolean", "null"] });
         properties.entry("q").or_insert(either(text));
-        let mut schema = json!({ "type": "object", "properties": properties });
-        if let Some(schema) = schema.as_object_mut()
-            && !self.settings.schema.is_open()
-        {
-            // Groups have filters in turn.
-            let groups = json!({ "type": "array", "items": { "type": "object", "properties": properties, "additionalProperties": false } });
-            if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-                for name in ["or", "and"] {
-                    properties.entry(name).or_insert(groups.clone());
-                }
-            }
-            schema.insert("additionalProperties".to_owned(), json!(false));
+        let others = if self.settings.schema.is_open() {
+            schema_ref("FilterValue")
+        } else {
+            json!(false)
+        };
+        let object = |properties: &Map<String, Value>| json!({ "type": "object", "properties": properties, "additionalProperties": others });
+        // Groups have filters in turn.
+        let groups = json!({ "type": "array", "items": object(&properties) });
+        for name in ["or", "and"] {
+            properties.entry(name).or_insert(groups.clone());
         }
-        schema
+        object(&properties)
     }
 }
 
@@ -243,18 +241,21 @@ fn filter_of(filter: &FilterParameter<'_>) -> Value {
     json!({ "name": filter.name, "in": "query", "style": "form", "explode": true, "schema": schema })
 }
 
+/// The type that values are compared by, if there is one: that of the items, for an array.
+fn compared<'a>(filter: &FilterParameter<'a>) -> Option<&'a FieldType> {
+    let mut kind = filter.kind?;
+    while let FieldType::Array { items, .. } = kind {
+        kind = items.as_deref()?;
+    }
+    Some(kind)
+}
+
 /// The schema of a value that a field is compared with: it may be one that no record has.
 fn operand(filter: &FilterParameter<'_>) -> Value {
     let text = || json!({ "type": "string" });
-    let Some(mut kind) = filter.kind else {
+    let Some(kind) = compared(filter) else {
         return text();
     };
-    while let FieldType::Array { items, .. } = kind {
-        match items {
-            Some(items) => kind = items,
-            None => return text(),
-        }
-    }
     match kind {
         FieldType::String { .. } => text(),
         FieldType::Enum(values) if values.iter().all(Value::is_string) => text(),
@@ -281,14 +282,19 @@ fn operand(filter: &FilterParameter<'_>) -> Value {
 fn json_operand(filter: &FilterParameter<'_>) -> Value {
     let of = operand(filter);
     let number = |pattern| json!({ "type": "string", "pattern": pattern });
+    let kind = compared(filter);
     let is_written_otherwise = !matches!(
-        filter.kind,
+        kind,
         Some(FieldType::Date | FieldType::DateTime | FieldType::Uuid)
     );
     let other = is_written_otherwise.then(|| match of.get("type").and_then(Value::as_str) {
         Some("integer") => number("^-?(0|[1-9][0-9]{0,17})$"),
         Some("number") => number("^-?(0|[1-9][0-9]*)([.][0-9]+)?([Ee][+-]?[0-9]{1,2})?$"),
         Some("boolean") => json!({ "enum": ["true", "false"] }),
+        // A larger number is written with a plus, which no id has.
+        Some(_) | None if matches!(kind, Some(FieldType::Ref(_))) => {
+            json!({ "type": ["number", "boolean"], "exclusiveMinimum": -1e21, "exclusiveMaximum": 1e21 })
+        }
         Some(_) | None => json!({ "type": ["number", "boolean"] }),
     });
     let mut either: Vec<_> = [of].into_iter().chain(other).collect();

@@ -46,11 +46,27 @@ impl NewValues<'_> {
                 let default = self.default_of(field);
                 members.extend(default.map(|default| (field.name.clone(), default)));
             }
-            if let FieldType::Object(Some(inner)) = &field.kind
-                && let Some(Value::Object(members)) = members.get_mut(&field.name)
-            {
-                self.fill(inner, members);
+            if let Some(value) = members.get_mut(&field.name) {
+                self.fill_inside(&field.kind, value);
             }
+        }
+    }
+
+    /// Fills in the defaults of the objects in a value.
+    fn fill_inside(&self, kind: &FieldType, value: &mut Value) {
+        match (kind, value) {
+            (FieldType::Object(Some(inner)), Value::Object(members)) => self.fill(inner, members),
+            (
+                FieldType::Array {
+                    items: Some(kind), ..
+                },
+                Value::Array(items),
+            ) => {
+                for item in items {
+                    self.fill_inside(kind, item);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -146,6 +162,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::record::Bounds;
 
     fn fields() -> ObjectFields {
         use DefaultValue::{Fixed, Now};
@@ -167,6 +184,27 @@ mod tests {
 
     fn members(of: Value) -> Map<String, Value> {
         of.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn objects_in_arrays_get_their_defaults_too() {
+        let sold = Field {
+            required: true,
+            default: Some(DefaultValue::Fixed(json!(false))),
+            ..Field::new("sold", FieldType::Boolean)
+        };
+        let items = Some(Box::new(FieldType::Object(Some(vec![sold].into()))));
+        let copies = FieldType::Array {
+            items,
+            length: Bounds::default(),
+        };
+        let fields = vec![Field::new("copies", copies)].into();
+        let mut sent = members(json!({"copies": [{}, {"sold": true}, 1]}));
+        NewValues::default().fill(&fields, &mut sent);
+        assert_eq!(
+            Value::Object(sent),
+            json!({"copies": [{"sold": false}, {"sold": true}, 1]})
+        );
     }
 
     #[test]

@@ -64,7 +64,8 @@ def map_case(context, case):
     if "_sort" not in query:
         query.pop("_order", None)
     elif "_order" in query:
-        query["_order"] = query["_order"][:1]
+        sent = query["_order"]
+        query["_order"] = sent.split(",")[0] if isinstance(sent, str) else sent[:1]
     # A position is one that a list gave; this is the one before all records.
     if "_after" in query:
         query["_after"] = ""
@@ -90,7 +91,8 @@ def whole(value):
         return {name: whole(member) for name, member in value.items()}
     if isinstance(value, list):
         return [whole(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53
+    return int(value) if is_whole else value
 
 
 @schemathesis.hook
@@ -115,9 +117,15 @@ def filter_failure(context, failure, case, response):
     if isinstance(failure, RejectedPositiveData):
         told = problem(response)
         codes = [violation["code"] for violation in told.get("violations", [])] or [told["code"]]
-        allowed = REFUSED_IN_A_BATCH if path == "/_batch" else REFUSED
+        allowed = set(REFUSED_IN_A_BATCH if path == "/_batch" else REFUSED)
+        # A PUT that merges needs the whole record if there is none.
+        if path in ("/authors/{id}", "/_batch"):
+            allowed.add("required")
         return any(code not in allowed for code in codes)
     if isinstance(failure, AcceptedNegativeData):
+        # In a resource with any members, an object in a filter is on the way to one.
+        if path.startswith("/authors") and "/properties/filter/" in failure.message and "became object" in failure.message:
+            return False
         # The methods are told for any id.
         return response.status_code not in REFUSED_BEFORE and case.method != "OPTIONS"
     if isinstance(failure, MissingHeaderNotRejected):
