@@ -273,7 +273,7 @@ impl Writer {
                 let read = match &kept.state {
                     IndexState::Complete => continue,
                     IndexState::Building(from) => build(open, id, kept, from, &mut group)
-                        .map(|(state, added)| (Some(state), added)),
+                        .map(|(state, added)| (Some(state), added.max(1))),
                     IndexState::Dropping => {
                         remove(open, id, kept, &mut group).map(|state| (state, 0))
                     }
@@ -303,7 +303,6 @@ impl Writer {
                     tracing::info!(resource = %name, fields = %kept.index.fields(), "an index was removed");
                 }
                 self.change_view(open, &group, next)?;
-                let added = added.max(1);
                 return Ok(IndexStep::More { added });
             }
         }
