@@ -223,6 +223,8 @@ fn a_list_that_no_index_serves_reads_only_so_many_records() {
         let store = &running.store;
         let mut settings = indexed(folder.path(), &["n"]);
         settings.storage.scan_records = 2_000;
+        // Scans have less priority than the tests beside this one.
+        settings.supervision.children.storage.deadline = Duration::from_secs(300);
         store.set_limits(&settings);
         let limit = ScanLimit::Records { most: 2_000 };
         for (text, index) in [
