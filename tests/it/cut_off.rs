@@ -234,7 +234,7 @@ impl LongTask {
 
     fn disk_size(self) -> &'static str {
         if self == Self::Compaction {
-            "400m"
+            "800m"
         } else {
             "120m"
         }

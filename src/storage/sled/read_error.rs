@@ -49,8 +49,9 @@ impl From<ReadError> for StoreError {
         }
         tracing::error!(%error, "the store could not be read");
         match error {
-            ReadError::Damaged { .. } => Self::Damaged,
-            ReadError::Engine(_) => Self::Failed,
+            // sled meets damage in its own pages, too: the view is made again for either.
+            ReadError::Damaged { .. } | ReadError::Engine(EngineError::Failed(_)) => Self::Damaged,
+            ReadError::Engine(EngineError::Io { .. }) => Self::Failed,
         }
     }
 }
