@@ -159,7 +159,8 @@ fn health_is_answered_promptly_whatever_a_thousand_other_clients_do() {
             held.pop_front();
             let Some(next) = hold(admin, n) else { return };
             held.push_back(next);
-            thread::sleep(Duration::from_millis(1));
+            // As many as a debug build can accept beside other tests: what is tested is the order, not the speed.
+            thread::sleep(Duration::from_millis(10));
         }
     });
     thread::sleep(Duration::from_millis(200));
