@@ -1,7 +1,7 @@
 //! The errors of `serde` in the words of whoever wrote the text that was read.
 
 /// An error as `serde` tells it, such as "missing field `url` at line 1 column 9", in plain words: "`url` is missing (line 1,
-/// column 9)". One that is known to nobody here stays as it is.
+/// column 9)". An error of another form stays as it is.
 pub(crate) fn in_plain_words(error: &str) -> String {
     let (fault, place) = match error.split_once(" at line ") {
         Some((fault, place)) => (fault, place.replace(" column ", ", column ")),
@@ -79,14 +79,14 @@ mod tests {
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields, rename_all = "lowercase")]
     #[expect(dead_code, reason = "it is read only")]
-    struct Order {
+    struct OrderText {
         url: String,
         #[serde(default)]
         expect: Option<u16>,
         #[serde(default)]
         way: Option<Way>,
         #[serde(default)]
-        items: Vec<Order>,
+        items: Vec<OrderText>,
     }
 
     #[derive(Debug, Deserialize)]
@@ -124,7 +124,7 @@ mod tests {
             ("[]", "an object is wanted, not an array"),
             ("{\"url\"", "EOF while parsing an object"),
         ] {
-            let error = serde_json::from_str::<Order>(text).unwrap_err();
+            let error = serde_json::from_str::<OrderText>(text).unwrap_err();
             let found = in_plain_words(&error.to_string());
             assert!(found.starts_with(told), "{text}: {found}");
             assert!(found.contains(" (line 1, column "), "{text}: {found}");

@@ -20,7 +20,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The number of the life that answers, and its thread.
 type Place = (u64, ThreadId);
 
-enum Order {
+enum ThreadOrder {
     Where {
         reply: ReplyTo<Place>,
     },
@@ -33,7 +33,7 @@ enum Order {
     Block(Mutex<mpsc::Receiver<()>>),
 }
 
-impl Message for Order {
+impl Message for ThreadOrder {
     fn redeliverable(&self) -> bool {
         !matches!(self, Self::Block(_))
     }
@@ -44,18 +44,18 @@ struct Worker {
 }
 
 impl Child for Worker {
-    type Message = Order;
+    type Message = ThreadOrder;
 
-    fn handle(&mut self, message: Delivery<Order>, cx: &mut ChildContext) {
+    fn handle(&mut self, message: Delivery<ThreadOrder>, cx: &mut ChildContext) {
         let here = (self.life, std::thread::current().id());
         match &*message {
-            Order::Where { reply } => drop(reply.settle(Ok(here))),
-            Order::Block(until) => assert!(until.lock().unwrap().recv().is_err()),
-            Order::WhereLater { go_on, .. } => {
+            ThreadOrder::Where { reply } => drop(reply.settle(Ok(here))),
+            ThreadOrder::Block(until) => assert!(until.lock().unwrap().recv().is_err()),
+            ThreadOrder::WhereLater { go_on, .. } => {
                 let go_on = Arc::clone(go_on);
                 cx.spawn(async move {
                     go_on.notified().await;
-                    if let Order::WhereLater { reply, .. } = &*message {
+                    if let ThreadOrder::WhereLater { reply, .. } = &*message {
                         reply.settle(Ok(here));
                     }
                 });
@@ -64,7 +64,7 @@ impl Child for Worker {
     }
 }
 
-fn worker(name: &str, event_loop: &EventLoop) -> (ChildSpec, ChildRef<Order>) {
+fn worker(name: &str, event_loop: &EventLoop) -> (ChildSpec, ChildRef<ThreadOrder>) {
     let (slot, child) = Slot::new(name);
     let spec = ChildSpec::actor_on(event_loop, &slot, async |life: Incarnation| {
         let life = life.generation();
@@ -84,7 +84,7 @@ impl Drop for TellsItsDrop {
 
 /// A child that never becomes ready. It sets the first flag when its start has begun, and the second one when that is dropped.
 fn late(event_loop: &EventLoop, begun: &Arc<AtomicBool>, dropped: &Arc<AtomicBool>) -> ChildSpec {
-    let (slot, _) = Slot::<Order>::new("late");
+    let (slot, _) = Slot::<ThreadOrder>::new("late");
     let (begun, dropped) = (Arc::clone(begun), Arc::clone(dropped));
     let spec = ChildSpec::actor_on(event_loop, &slot, move |_| {
         let (begun, dropped) = (Arc::clone(&begun), Arc::clone(&dropped));
@@ -120,8 +120,8 @@ async fn until(what: impl Fn() -> bool) {
     .await;
 }
 
-async fn place(child: &ChildRef<Order>) -> Place {
-    let asked = child.ask(|reply| Order::Where { reply }, PATIENCE);
+async fn place(child: &ChildRef<ThreadOrder>) -> Place {
+    let asked = child.ask(|reply| ThreadOrder::Where { reply }, PATIENCE);
     timeless(asked).await.expect("it answers")
 }
 
@@ -142,7 +142,10 @@ fn a_child_that_is_not_ready_in_time_leaves_the_others_of_its_thread_alone() {
         let before = place(&kept).await;
         let go_on = Arc::<Notify>::default();
         let told = Arc::clone(&go_on);
-        let in_flight = kept.ask(|reply| Order::WhereLater { go_on: told, reply }, PATIENCE);
+        let in_flight = kept.ask(
+            |reply| ThreadOrder::WhereLater { go_on: told, reply },
+            PATIENCE,
+        );
         let [begun, dropped] = [(); 2].map(|()| Arc::<AtomicBool>::default());
         let (admin, spec) = (tree.admin.clone(), late(&event_loop, &begun, &dropped));
         let adding = actix_rt::spawn(async move { admin.add_child(spec, None).await });
@@ -174,7 +177,10 @@ fn a_child_that_is_killed_while_it_runs_ends_and_the_thread_goes_on() {
         let before = place(&kept).await;
         let go_on = Arc::<Notify>::default();
         let told = Arc::clone(&go_on);
-        let in_flight = killed.ask(|reply| Order::WhereLater { go_on: told, reply }, PATIENCE);
+        let in_flight = killed.ask(
+            |reply| ThreadOrder::WhereLater { go_on: told, reply },
+            PATIENCE,
+        );
         until(|| slot(&tree, "killed").in_flight == 1).await;
         tree.root.hung(0, 1, SECOND);
         until(|| slot(&tree, "killed").redelivered_total == 1).await;
@@ -197,7 +203,7 @@ fn a_thread_that_does_not_answer_is_left_behind() {
         let mut tree = started(root(9, 60).child(first).child(second)).await;
         let before = place(&other).await;
         let (block, blocked) = mpsc::channel();
-        stuck.tell(Order::Block(Mutex::new(blocked))).unwrap();
+        stuck.tell(ThreadOrder::Block(Mutex::new(blocked))).unwrap();
         until(|| slot(&tree, "stuck").in_flight == 1).await;
         tree.root.hung(0, 1, SECOND);
         settled().await;
