@@ -19,7 +19,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::HttpResponse;
-use actix_web::body::BoxBody;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use futures_util::future::{LocalBoxFuture, OptionFuture};
@@ -31,10 +30,10 @@ use crate::incidents::Incidents;
 use crate::storage::{OldestMoment, Store, moment_text};
 use crate::supervision::{Faults, NodeView, Pulse, Supervisors, Tree};
 use crate::telemetry::{Exposition, Metrics};
-use crate::wire::{Code, Incoming, Problem, Responder, Response, read_body, wish};
+use crate::wire::{Answered, Code, Incoming, Problem, Responder, Response, read_body, wish};
 use readiness::Part;
 
-/// How long nothing may be heard of the supervisor or the sentinel before the process counts as dead.
+/// The time without a sign of the supervisor or the sentinel after which the process counts as dead.
 const PULSE_LIMIT: Duration = Duration::from_secs(1);
 /// The largest body of a POST to `/chaos`.
 const ORDER_BYTES_MAX: usize = 4096;
@@ -73,13 +72,16 @@ pub(crate) struct Running {
     pub explain: Explain,
     /// The settings, which can be read again.
     pub reloads: Arc<Reloads>,
+    /// The public addresses and the certificates, of `/supervisor`.
+    pub listening: Box<Listening>,
 }
+
+/// Tells the public addresses and the certificates, each under its name.
+pub(crate) type Listening = dyn Fn() -> [(&'static str, Value); 2] + Send + Sync;
 
 /// Explains what a request of this method to this URL gets, as JSON; the error is about the method or the URL.
 pub(crate) type Explain =
     Box<dyn Fn(&str, &str) -> LocalBoxFuture<'static, Result<Value, String>> + Send + Sync>;
-
-type Answered = Result<HttpResponse<BoxBody>, Problem>;
 
 impl Responder for Admin {
     type Matched = ();
@@ -181,7 +183,7 @@ impl Admin {
         answer
     }
 
-    fn metrics(&self, request: &Incoming) -> HttpResponse<BoxBody> {
+    fn metrics(&self, request: &Incoming) -> Response {
         let weight = |kind| wish(request.headers(), kind).weight;
         let exposition = if weight("application/openmetrics-text") > weight("text/plain") {
             Exposition::OpenMetrics
@@ -193,7 +195,7 @@ impl Admin {
         answer(exposition.content_type(), text.unwrap_or_default())
     }
 
-    fn page(&self) -> HttpResponse<BoxBody> {
+    fn page(&self) -> Response {
         let settings = self.running.get();
         let settings = settings.map_or_else(Vec::new, |running| running.reloads.lines());
         let html = page::html(self.view().as_ref(), &self.parts(), &settings);
@@ -269,6 +271,8 @@ impl Admin {
         let mut tree = json!(self.view());
         if let (Some(root), Some(running)) = (tree.as_object_mut(), self.running.get()) {
             root.insert("settings".to_owned(), running.reloads.view());
+            let listening = (running.listening)();
+            root.extend(listening.map(|(name, value)| (name.to_owned(), value)));
             if let Some(OldestMoment { change, at_ms }) = running.store.reaches_back() {
                 let time = at_ms.map(moment_text);
                 let oldest = json!({ "oldest_change": change, "oldest_time": time });
@@ -377,7 +381,7 @@ fn not_ready(faults: &[String]) -> Problem {
     Problem::new(Code::NotReady).detail(detail)
 }
 
-fn answer(content_type: &'static str, body: String) -> HttpResponse<BoxBody> {
+fn answer(content_type: &'static str, body: String) -> Response {
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, content_type))
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -385,6 +389,6 @@ fn answer(content_type: &'static str, body: String) -> HttpResponse<BoxBody> {
         .body(body)
 }
 
-fn json_answer(value: &Value) -> HttpResponse<BoxBody> {
+fn json_answer(value: &Value) -> Response {
     answer("application/json", value.to_string())
 }

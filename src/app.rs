@@ -14,6 +14,7 @@ mod serving;
 mod signals;
 mod sockets;
 mod system;
+mod tls;
 
 pub(crate) use errors::with_causes;
 pub use errors::{BuildError, Ended};
@@ -25,7 +26,8 @@ use crate::listener::Inherited;
 pub use crate::listener::SocketError;
 use crate::settings::Settings;
 use service_manager::ServiceManager;
-use signals::{OnSignal, Signals};
+use signals::OnSignal;
+pub(crate) use signals::Signals;
 
 /// The error of [`run`].
 #[derive(Debug, thiserror::Error)]
@@ -68,14 +70,22 @@ pub enum RunError {
 /// # }
 /// ```
 pub fn run(settings: Settings) -> Result<(), RunError> {
-    run_from(settings, None)
+    let signals = Signals::catch_first().map_err(no_signals)?;
+    run_from(settings, None, signals)
 }
 
-/// The same with settings that can be read again.
-pub(crate) fn run_from(settings: Settings, origin: Option<SettingsOrigin>) -> Result<(), RunError> {
-    let refused = |what| move |source| RunError::System(what, source);
+fn no_signals(error: std::io::Error) -> RunError {
+    RunError::System("signal handlers", error)
+}
+
+/// Runs the daemon with settings that a reload can read again.
+pub(crate) fn run_from(
+    settings: Settings,
+    origin: Option<SettingsOrigin>,
+    signals: Signals,
+) -> Result<(), RunError> {
     crate::descriptors::raise();
-    let signals = Signals::catch().map_err(refused("signal handlers"))?;
+    let signals = signals.catch_all().map_err(no_signals)?;
     let inherited = Inherited::take().map_err(|error| BuildError::Sockets(vec![error]))?;
     let log = origin.as_ref().map(|origin| origin.log.clone());
     let mut system = System::with_origin(settings, inherited, origin)?;
@@ -90,7 +100,7 @@ pub(crate) fn run_from(settings: Settings, origin: Option<SettingsOrigin>) -> Re
             access_log: system.access_log(),
             log,
         })
-        .map_err(refused("a thread for signals"))?;
+        .map_err(|error| RunError::System("a thread for signals", error))?;
     system.start()?;
     Ok(system.join()?)
 }

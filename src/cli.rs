@@ -1,4 +1,4 @@
-//! The command line: one file per command.
+//! The command line: a file for each command, or for a few that belong together (`orders`, `history`, `transfer`).
 
 mod admin_client;
 mod asking;
@@ -9,6 +9,7 @@ mod explain;
 mod healthcheck;
 mod history;
 mod journal;
+mod key;
 mod orders;
 mod probe;
 mod reload;
@@ -33,11 +34,12 @@ use crate::storage::Moment;
 use call::CallArgs;
 use explain::ExplainArgs;
 use history::{HistoryArgs, RevertArgs};
+use key::KeyCommand;
 use orders::PartArgs;
 use probe::ProbeArgs;
 use transfer::{ExportArgs, ImportArgs};
 
-/// How a command ended, as its caller sees it (`sysexits.h` where it has a number).
+/// The end of a command, as its caller sees it (`sysexits.h` where it has a number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -53,7 +55,7 @@ pub enum Exit {
     Unavailable = 69,
     /// Children died too often: whoever started the daemon decides.
     GaveUp = 70,
-    /// The store is in use or can't be read now: try again.
+    /// The store is in use, can't be read now or takes no writes: try again.
     TryAgain = 75,
     /// The settings are wrong.
     Config = 78,
@@ -108,13 +110,13 @@ enum Command {
         /// The first change to print [default: the oldest that is kept]
         #[arg(long, value_name = "CHANGE")]
         from: Option<u64>,
-        /// Only read the data folder, as `check --data` does
-        #[arg(long)]
+        /// Only read the whole data folder, as `check --data` does
+        #[arg(long, conflicts_with = "from")]
         verify: bool,
     },
-    /// Print what a record was: from the running daemon, or else from the files of the store
+    /// Print the earlier contents of a record: from the running daemon, or else from the files of the store
     History(HistoryArgs),
-    /// Give a record of the running daemon the content again that it had before
+    /// Restore an earlier content of a record in the running daemon
     Revert(RevertArgs),
     /// Make a backup of the store, also while the daemon runs
     Backup {
@@ -127,7 +129,8 @@ enum Command {
         /// The backup, - for stdin, or the folder or bucket
         #[arg(value_name = "SOURCE")]
         source: PathBuf,
-        /// The last change to restore, or a time such as 2026-11-29T14:00:00Z [default: the end]
+        /// The last change to restore, or a time that has passed, such as 2026-11-29T14:00:00Z: all changes up to it [default: the
+        /// end]
         #[arg(long, value_name = "CHANGE|TIME", value_parser = restore::moment)]
         at: Option<Moment>,
         /// The new data folder [default: server.data]
@@ -172,6 +175,9 @@ enum Command {
     /// Send concurrent requests to a server, and print how long they took: exit code 0 if all were answered without an error, 69
     /// if none was answered, else 1
     Probe(ProbeArgs),
+    /// Make keys for clients
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Print types of the records of all resources
     Types {
         /// In TypeScript
@@ -254,7 +260,7 @@ impl Command {
     fn run(self, config: Option<PathBuf>, env: BTreeMap<String, String>) -> Exit {
         let source = |config| SettingsSource::find(config, env);
         match self {
-            Self::Serve => source(config).with(CheckedFolders::AllButData, serve::run),
+            Self::Serve => serve::run(source(config)),
             Self::Check { file: Some(_), .. } if config.is_some() => {
                 say("perennial: name one settings file: either --config FILE or check FILE");
                 Exit::Usage
@@ -266,7 +272,7 @@ impl Command {
                 admin,
             } => {
                 let running = (against_running || admin.admin.is_some()).then_some(admin);
-                source(file.or(config)).with(CheckedFolders::All, |loaded, source| {
+                source(file.or(config)).with_file(CheckedFolders::All, |loaded, source| {
                     check::run(&loaded, source, data, running)
                 })
             }
@@ -274,14 +280,14 @@ impl Command {
             Self::Journal { from, verify } => journal::run(&source(config), from, verify),
             Self::History(args) => args.run(source(config)),
             Self::Revert(args) => args.run(source(config)),
-            Self::Backup { target } => backup::run(source(config), &target),
+            Self::Backup { target } => backup::run(&source(config), &target),
             Self::Restore {
                 source: from,
                 at,
                 into,
             } => {
                 let at = at.unwrap_or(Moment::Latest);
-                restore::run(source(config), &from, at, into)
+                restore::run(&source(config), &from, at, into)
             }
             Self::Salvage { from, into } => salvage::run(&source(config), from, &into),
             Self::Export { args, admin } => admin.ask(source(config), |address| args.run(address)),
@@ -296,14 +302,15 @@ impl Command {
                 });
                 if is_read && exit == Exit::Unavailable {
                     say(
-                        "if server.admin is another one than before, write --admin with the one before: the daemon still listens there",
+                        "if a daemon runs and server.admin is another one than before, write --admin with the one before, where it listens until it is reloaded",
                     );
                 }
                 exit
             }
             Self::Call(args) => args.run(),
+            Self::Key(command) => command.run(),
             Self::Probe(args) => args.run(),
-            Self::Types { ts: _ } => source(config).with(CheckedFolders::None, |loaded, _| {
+            Self::Types { ts: _ } => source(config).with_file(CheckedFolders::None, |loaded, _| {
                 types::run(&loaded.settings)
             }),
             Self::Status { json, admin } => {
@@ -341,6 +348,13 @@ trait LoadOrSay: Sized {
     /// Loads the settings and carries out what needs them, or prints what is wrong with them.
     fn with(self, checked: CheckedFolders, run: impl FnOnce(LoadedSettings, Self) -> Exit) -> Exit;
 
+    /// The same for a command whose output nobody could tell from that of other settings: it says if there is no file.
+    fn with_file(
+        self,
+        checked: CheckedFolders,
+        run: impl FnOnce(LoadedSettings, Self) -> Exit,
+    ) -> Exit;
+
     /// The data folder, whatever else is wrong with the settings. Prints what is wrong if it can't be read from them.
     fn data_or_say(&self) -> Result<PathBuf, Exit>;
 }
@@ -357,6 +371,17 @@ impl LoadOrSay for SettingsSource {
             Ok(loaded) => run(loaded, self),
             Err(error) => config_fault(&error),
         }
+    }
+
+    fn with_file(
+        self,
+        checked: CheckedFolders,
+        run: impl FnOnce(LoadedSettings, Self) -> Exit,
+    ) -> Exit {
+        if let Some(hint) = self.no_file() {
+            say(hint);
+        }
+        self.with(checked, run)
     }
 
     fn data_or_say(&self) -> Result<PathBuf, Exit> {
@@ -395,7 +420,7 @@ fn unwritten(error: &std::io::Error) -> Exit {
     Exit::Failed
 }
 
-/// Where the admin listener at this address is, as seen from this machine.
+/// The address by which this machine reaches the admin listener.
 fn reachable(mut admin: AdminListen) -> AdminListen {
     if let AdminListen::Tcp(address) = &mut admin {
         match address.ip() {

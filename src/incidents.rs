@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
+use crate::num::as_u64;
 use file::IncidentFile;
 
 /// The name of the part that keeps the records, as `/readyz` has it.
@@ -58,6 +59,8 @@ kinds! {
     DamagedView = "damaged_view";
     /// A write to the journal failed.
     FailedWrite = "failed_write";
+    /// Writes were refused, since the disk had no room.
+    FullDisk = "full_disk";
     /// The store could not be opened for some time.
     Unavailable = "unavailable";
     /// One of a newer release.
@@ -255,8 +258,7 @@ impl SharedIncidents {
                 let kept: Vec<_> = list.kept.iter().cloned().collect();
                 drop(list);
                 if let Err(error) = file.write(&kept, pending) {
-                    let count = u64::try_from(pending).unwrap_or(u64::MAX);
-                    self.unwritten.fetch_add(count, Ordering::Relaxed);
+                    self.unwritten.fetch_add(as_u64(pending), Ordering::Relaxed);
                     tracing::warn!(%error, "an incident could not be written to the data folder: it is listed until the daemon ends");
                 }
                 list = self.list.lock();

@@ -5,6 +5,7 @@ mod admin;
 mod api;
 mod app;
 mod backup;
+mod certificates;
 #[doc(hidden)]
 pub mod cli;
 mod descriptors;
@@ -16,6 +17,7 @@ mod misread;
 mod num;
 mod percent;
 mod places;
+mod plain_file;
 mod record;
 mod request_handler;
 pub mod settings;

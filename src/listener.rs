@@ -15,13 +15,13 @@ mod state;
 mod tests;
 mod unix_path;
 
-pub(crate) use bind::bind;
+pub(crate) use bind::{bind, try_bind};
 pub(crate) use inherited::Inherited;
 pub(crate) use listening::SharedListening;
 pub(crate) use metrics::{ListenerCounters, ListenerMetrics};
 pub use socket_error::SocketError;
 pub(crate) use state::{ConnectionBounds, ListenerState};
-pub(crate) use unix_path::{OpenTo, SocketFile, bind_unix};
+pub(crate) use unix_path::{OpenTo, SocketFile, bind_unix, try_bind_unix};
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -40,7 +40,7 @@ use crate::supervision::{
 };
 use crate::wire::{ClientWait, register};
 
-/// How long to wait after an accept failed for want of descriptors or memory, and between two looks for a handler or for a
+/// The pause after an accept failed for want of descriptors or memory, and between two looks for a handler or for a
 /// connection that can make room.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -208,11 +208,15 @@ async fn place(state: &ListenerState, socket: &AsyncFd<OwnedFd>) -> Result<Taken
     }
 }
 
-/// Closes a connection that gives way: the oldest idle one of all handlers, and only if there is none, the oldest whose head is
-/// not whole.
+/// Closes a connection that gives way: the oldest of all handlers whose handshake is not complete, only if there is none the
+/// oldest idle one, and then the oldest whose head is not whole.
 fn make_room(state: &ListenerState) {
     let (now, handlers) = (Instant::now(), state.handlers.load());
-    for wait in [ClientWait::Request, ClientWait::RestOfHead] {
+    for wait in [
+        ClientWait::Handshake,
+        ClientWait::Request,
+        ClientWait::RestOfHead,
+    ] {
         let handlers = handlers.iter().map(|handler| &handler.load);
         let with_age = handlers.filter_map(|load| Some((load.oldest(wait, now)?, load)));
         let mut by_age: Vec<_> = with_age.collect();

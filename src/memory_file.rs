@@ -33,6 +33,20 @@ impl Content {
         }
     }
 
+    /// The bytes of `range`, which are not copied.
+    pub(crate) fn slice(&self, range: Range<u64>) -> Self {
+        let end = range.end.min(as_u64(self.length()));
+        let start = range.start.min(end);
+        match self {
+            Self::Heap(bytes) => Self::Heap(bytes.slice(as_usize(start)..as_usize(end))),
+            Self::File(file) => Self::File(MemoryFile {
+                inner: Arc::clone(&file.inner),
+                start: file.start + start,
+                length: end - start,
+            }),
+        }
+    }
+
     /// Whether it would be in a memory file if there could be one more.
     pub(crate) fn is_large_on_heap(&self) -> bool {
         matches!(self, Self::Heap(bytes) if bytes.len() >= BYTES_MIN)
@@ -65,9 +79,10 @@ impl MemoryFiles {
             Ok(file) => Content::File(MemoryFile {
                 inner: Arc::new(Inner {
                     file,
-                    length: as_u64(bytes.len()),
                     _place: place,
                 }),
+                start: 0,
+                length: as_u64(bytes.len()),
             }),
             Err(error) => {
                 tracing::debug!(%error, "no memory file could be made; the content stays on the heap");
@@ -101,16 +116,18 @@ fn seal(mut bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// A sealed memory file. Clones share it; the last one closes it.
+/// A sealed memory file, or a part of one. Clones share it; the last one closes it.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryFile {
     inner: Arc<Inner>,
+    /// The place in the file at which it begins.
+    start: u64,
+    length: u64,
 }
 
 #[derive(Debug)]
 struct Inner {
     file: OwnedFd,
-    length: u64,
     /// Its place among all memory files.
     _place: OwnedSemaphorePermit,
 }
@@ -118,14 +135,19 @@ struct Inner {
 impl MemoryFile {
     /// The number of bytes.
     pub(crate) fn length(&self) -> u64 {
-        self.inner.length
+        self.length
+    }
+
+    /// The place in the file that the kernel knows of the byte at `at`.
+    pub(crate) fn offset(&self, at: u64) -> u64 {
+        self.start.saturating_add(at)
     }
 
     /// A copy of the bytes in `range`, as far as there are any. No file system is read.
     pub(crate) fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
-        let end = range.end.min(self.length());
+        let end = range.end.min(self.length);
         let mut bytes = vec![0; as_usize(end.saturating_sub(range.start))];
-        let read = pread(&self.inner.file, &mut bytes[..], range.start)?;
+        let read = pread(&self.inner.file, &mut bytes[..], self.offset(range.start))?;
         bytes.truncate(read);
         Ok(Bytes::from(bytes))
     }
@@ -156,6 +178,34 @@ mod tests {
         assert!(rustix::fs::ftruncate(&file, 0).is_err());
         drop(file);
         assert_eq!(files.count(), 0);
+    }
+
+    #[test]
+    fn a_part_has_the_bytes_of_its_range_and_no_others() {
+        let files = MemoryFiles::new(1);
+        let bytes: Bytes = (0..=255).cycle().take(100_000).collect();
+        for content in [Content::Heap(bytes.clone()), files.keep(bytes.clone())] {
+            let all = |content: &Content| match content {
+                Content::Heap(bytes) => bytes.clone(),
+                Content::File(file) => file.read(0..1 << 40).unwrap(),
+            };
+            let part = content.slice(10..60_001);
+            assert_eq!(
+                (part.length(), all(&part)),
+                (59_991, bytes.slice(10..60_001))
+            );
+            let part = part.slice(59_990..1 << 40);
+            assert_eq!(all(&part), bytes.slice(60_000..60_001));
+            assert_eq!(part.slice(7..9).length(), 0);
+            if let Content::File(file) = &part {
+                assert_eq!(file.offset(0), 60_000);
+            }
+        }
+        assert_eq!(
+            files.count(),
+            0,
+            "a part keeps the file only as long as it is held"
+        );
     }
 
     #[test]

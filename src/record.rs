@@ -10,6 +10,7 @@ mod encoding;
 mod id;
 mod index;
 mod json;
+mod members;
 mod nearest;
 mod object;
 mod patch;
@@ -25,9 +26,10 @@ pub(crate) use command::{
     MATCHING_MAX, MatchingChange, NamedRequest, NewRecordError, REFERRING_BYTES_MAX, REFERRING_MAX,
     RecordFilter, RequestKey, Tags, WriteCommand, decide, try_batch,
 };
+pub(crate) use compare::ExactNumber;
 pub(crate) use encoding::{EncodedRange, after_all};
 pub use id::IdScheme;
-pub(crate) use id::{ID_BYTES_MAX, ID_NUMBER_MAX, IdError, RecordId};
+pub(crate) use id::{CHOSEN_NUMBER_MAX, ID_BYTES_MAX, ID_NUMBER_MAX, IdError, RecordId};
 pub(crate) use index::{EntryIdentity, IndexSection};
 pub use index::{IndexColumn, RecordIndex};
 pub(crate) use nearest::nearest;
@@ -45,7 +47,7 @@ pub use schema::{
     Bounds, DefaultValue, Field, FieldSource, FieldType, ObjectFields, OnDelete, Pattern,
     Reference, Schema,
 };
-pub(crate) use selection::{Example, SELECTED_BYTES_MAX, Selection};
+pub(crate) use selection::{Example, RecordSink, SELECTED_BYTES_MAX, Selection};
 pub(crate) use slice::Slice;
 
 use std::time::{Duration, UNIX_EPOCH};

@@ -3,18 +3,22 @@
 //! Every value in [`Settings`] is in range and consistent with the others; durations are [`Duration`], sizes are bytes.
 //! [`Settings::default`] is what an empty file means.
 //!
-//! Order of reading: `keys` (the table of all keys), `kind` and `texts` (what a value may be), `walk` (finds every fault of
-//! a file, with its line), `fields` and `indexes` (what a resource's records look like, and how they are found), `rules` (faults that span several keys),
-//! `folders` (what must be on the disk; `look_threads` looks), `effects` (what has no effect), `load` (finds, merges and reads the files), then the
-//! structs that are the result: here, in `backup` and in `routes`. `reference` writes `config/reference.toml` from the table.
+//! Order of reading: `keys` (the table of all keys; `key_path` has the paths of those that were written), `kind` and `texts`
+//! (what a value may be), `walk` (finds every fault of a file, with its line), `fields` and `indexes` (what a resource's records
+//! look like, and how they are found), `rules` (faults that span several keys), `folders` (what must be on the disk; `look_threads`
+//! looks, `real_paths` follows links), `effects` (what has no effect), `load` (finds, merges and reads the files, with `read_files`,
+//! which notices files that change meanwhile), then the structs that are the result: here, in `backup`, `coding` and `routes`.
+//! `reference` writes `config/reference.toml` from the table.
 //!
 //! The walk reads every file and the environment, and names all faults at once. If it finds none, the `config` crate merges
 //! what was written over the defaults, and serde reads the merged value into [`Settings`].
 //!
-//! `source` reads the settings again, and `watched` tells which places on the disk decide what they are; `values` has the value of each key, and `plan` tells what changes from one reading to the
-//! next.
+//! `source` reads the settings again, and `watched` tells which places on the disk decide what they are; `values` has the
+//! values that are not the defaults of their keys, and `plan` tells what changes from one reading to the next.
 
+mod auth;
 mod backup;
+mod coding;
 mod effects;
 mod fault;
 mod field_values;
@@ -23,25 +27,35 @@ mod folders;
 mod indexes;
 mod json_members;
 mod json_schema;
+mod key_path;
 mod keys;
 mod kind;
 mod listen;
 mod load;
 mod look_threads;
 mod plan;
+mod read_files;
+mod real_paths;
 mod reference;
 mod references;
 mod routes;
 mod rules;
+mod shared_folders;
 mod source;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod tls;
 mod values;
 mod walk;
 mod watched;
 
+pub(crate) use auth::is_day;
+pub use auth::{
+    AccessSettings, AllowedClients, AuthSettings, KeySettings, Permission, Scope, SecretHash,
+};
 pub use backup::{BackupSettings, BackupTo, DrillInterval, KeepSettings, NoBackupTo};
+pub use coding::ContentCoding;
 pub(crate) use fault::node_name;
 pub use fault::{Location, SettingFault};
 pub use listen::{AdminListen, Listen, NotAdminListen, NotListen};
@@ -49,9 +63,13 @@ pub use load::{CheckedFolders, LoadError, LoadedSettings, find, load};
 pub(crate) use plan::{NodeChange, plan};
 pub use reference::reference;
 pub use routes::{
-    CacheRule, FolderSettings, Put, ResourceSettings, RouteSettings, RuleSettings, TargetSettings,
+    CacheRule, CorsSettings, FolderSettings, Put, ResourceSettings, RouteSettings, RuleSettings,
+    TargetSettings,
 };
 pub(crate) use source::SettingsSource;
+pub(crate) use texts::name_fault;
+pub(crate) use tls::PairFiles;
+pub use tls::{TlsSettings, TlsVersion};
 pub(crate) use values::SettingValues;
 pub(crate) use watched::WatchedPlaces;
 
@@ -74,6 +92,8 @@ use crate::supervision::{Backoff, Intensity, QueueLimits, Strategy};
 pub struct Settings {
     /// Sockets, folders, the number of request handlers.
     pub server: ServerSettings,
+    /// TLS of the public listeners.
+    pub tls: TlsSettings,
     /// Bounds on what one client may use.
     pub limits: LimitSettings,
     /// The log.
@@ -94,6 +114,9 @@ pub struct Settings {
     /// Resources by name.
     #[serde(rename = "resource", default)]
     pub resources: BTreeMap<String, ResourceSettings>,
+    /// The keys of clients.
+    #[serde(default)]
+    pub auth: AuthSettings,
     /// Fault injection, for tests and drills.
     pub chaos: ChaosSettings,
 }
@@ -175,6 +198,9 @@ pub struct LimitSettings {
     pub stall_timeout: Duration,
     /// Records in one answer to a list.
     pub list_records: NonZeroUsize,
+    /// Answers of lists that are kept, in bytes; 0 keeps none.
+    #[serde(deserialize_with = "size")]
+    pub kept_lists: usize,
     /// Operations of a batch, records of a request that makes several, and records that one with filters may change.
     pub batch: NonZeroUsize,
     /// The body of such a request, in bytes.
@@ -310,7 +336,7 @@ pub struct StorageSettings {
     #[serde(rename = "cache", deserialize_with = "size")]
     pub cache_bytes: u64,
     /// Free disk space below which nothing is written any more.
-    pub reserve: Reserve,
+    pub reserve: AutoSize,
     /// The time that a commit may take before the process gives up.
     #[serde(with = "humantime_serde")]
     pub flush_limit: Duration,
@@ -337,7 +363,7 @@ pub struct StorageSettings {
     /// The time for which they are kept.
     #[serde(with = "humantime_serde")]
     pub answers_keep: Duration,
-    /// Whether a write waits for the archive.
+    /// The archiving that a write waits for.
     pub archive_sync: ArchiveSync,
 }
 
@@ -387,9 +413,6 @@ pub enum AutoSize {
     #[serde(untagged, deserialize_with = "size")]
     Bytes(u64),
 }
-
-/// `storage.reserve`
-pub type Reserve = AutoSize;
 
 /// `[chaos]`
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]

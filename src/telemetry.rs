@@ -1,4 +1,4 @@
-//! What the daemon says about itself: events to stderr and files, numbers to `/metrics`.
+//! Logs and metrics: events go to stderr and files, numbers to `/metrics`.
 
 mod access_sink;
 mod exposition;
@@ -15,6 +15,7 @@ mod switched;
 
 pub(crate) use access_sink::{AccessGuard, AccessSink};
 pub(crate) use exposition::Exposition;
+pub(crate) use limiter::OUTCOME;
 pub(crate) use log_file::Reopen;
 pub(crate) use logs::{LogControl, Logs, LogsError};
 pub(crate) use metrics::{Counter, Metrics};

@@ -22,7 +22,7 @@ struct ChaosOrder {
     hits: Option<NonZeroU32>,
 }
 
-/// What can be ordered: every fault point with the panics it still has to give, and every child.
+/// The valid orders: every fault point, with the number of panics still armed, and every child.
 pub(super) fn known(admin: &Admin) -> Value {
     json!({ "points": admin.faults.points(), "children": children(admin) })
 }

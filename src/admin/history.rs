@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use actix_web::http::Method;
+use actix_web::http::header::{self, EntityTag, HeaderMap, HeaderName, from_comma_delimited};
 use serde_json::{Value, json};
 
 use super::{Answered, answer, decoded, json_answer};
@@ -14,6 +15,36 @@ use crate::record::{
 use crate::settings::ResourceSettings;
 use crate::storage::{CollectionId, Store, Write, Written, unix_ms};
 use crate::wire::{Code, Incoming, Problem};
+
+/// Refuses a change whose conditions don't hold.
+fn check_conditions(headers: &HeaderMap, etag: Option<&str>) -> Result<(), Problem> {
+    if conditions_hold(headers, etag) {
+        return Ok(());
+    }
+    let told = match etag {
+        Some(etag) => format!("the current ETag is {etag}"),
+        None => "there is no record with this id".to_owned(),
+    };
+    Err(Problem::new(Code::PreconditionFailed).detail(told))
+}
+
+/// Whether `If-Match` and `If-None-Match`, as far as they are sent, allow the change of a record with this `ETag`; of none if
+/// there is no record.
+fn conditions_hold(headers: &HeaderMap, etag: Option<&str>) -> bool {
+    let own = etag.and_then(|etag| etag.parse::<EntityTag>().ok());
+    let lists = |name: HeaderName, equal: fn(&EntityTag, &EntityTag) -> bool| {
+        if headers.get(&name)?.as_bytes().trim_ascii() == b"*" {
+            return Some(own.is_some());
+        }
+        // A list that can't be read has no tag.
+        let sent = from_comma_delimited::<_, EntityTag>(headers.get_all(&name));
+        let sent = sent.unwrap_or_default();
+        let is_own = |own: &EntityTag| sent.iter().any(|tag| equal(tag, own));
+        Some(own.as_ref().is_some_and(is_own))
+    };
+    lists(header::IF_MATCH, EntityTag::strong_eq) != Some(false)
+        && lists(header::IF_NONE_MATCH, EntityTag::weak_eq) != Some(true)
+}
 
 /// The records of all resources, for whoever asks what they were.
 pub(crate) struct Histories {
@@ -51,7 +82,8 @@ impl Histories {
                     let detail = "write ?to= and the number of a change of the record";
                     Problem::new(Code::InvalidParameter).detail(detail)
                 })?;
-                self.revert(collection, &settings, id, to).await
+                self.revert(collection, &settings, id, to, request.headers())
+                    .await
             }
             _ => Err(Problem::not_allowed("GET, HEAD, POST")),
         }
@@ -64,8 +96,12 @@ impl Histories {
         settings: &ResourceSettings,
         id: RecordId,
         to: u64,
+        headers: &HeaderMap,
     ) -> Answered {
         let current = self.store.get(collection, &id).await?;
+        let mark = self.store.mark().await?;
+        let etag = current.as_ref().map(|record| record.revision.etag(mark));
+        check_conditions(headers, etag.as_deref())?;
         let past = self.store.history(collection, &id, HistoryQuery::of(to));
         let past = past.await?;
         let change = past.changes.first().filter(|change| change.seq == to);
@@ -73,7 +109,7 @@ impl Histories {
         let Some(change) = change else {
             let cut_off = past.cut_off().map(|cut_off| format!("; {cut_off}"));
             return refused(format!(
-                "{to} is no change of this record that is known{}",
+                "change {to} of this record is not known{}",
                 cut_off.unwrap_or_default()
             ));
         };
@@ -84,6 +120,9 @@ impl Histories {
         };
         let mut object = JsonObject::parse(text)?;
         object.remove_id();
+        if let Some(record) = &current {
+            settings.schema.fill_created(&mut object, record.created_ms);
+        }
         let schema = Schema::of_operator(&settings.schema);
         schema.check(&mut object, &NewValues::at(unix_ms()))?;
         let json = object.text(&id);
@@ -114,5 +153,34 @@ impl Histories {
         };
         let record: Value = serde_json::from_slice(&record).unwrap_or_default();
         Ok(json_answer(&json!({ "change": change, "record": record })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_those_of_any_other_change() {
+        for (name, sent, etag, holds) in [
+            ("accept", "*/*", Some("\"6-a\""), true),
+            ("if-match", "\"6-a\"", Some("\"6-a\""), true),
+            ("if-match", "\"5-a\", \"6-a\"", Some("\"6-a\""), true),
+            ("if-match", "\"5-a\"", Some("\"6-a\""), false),
+            ("if-match", "W/\"6-a\"", Some("\"6-a\""), false),
+            ("if-match", "6-a", Some("\"6-a\""), false),
+            ("if-match", "*", Some("\"6-a\""), true),
+            ("if-match", "*", None, false),
+            ("if-match", "\"6-a\"", None, false),
+            ("if-none-match", "*", None, true),
+            ("if-none-match", "*", Some("\"6-a\""), false),
+            ("if-none-match", "W/\"6-a\"", Some("\"6-a\""), false),
+            ("if-none-match", "\"5-a\"", Some("\"6-a\""), true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(name.parse().unwrap(), sent.parse().unwrap());
+            let found = conditions_hold(&headers, etag);
+            assert_eq!(found, holds, "{name}: {sent}, {etag:?}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::{Admin, Answered, Running, decoded, json_answer, readiness};
 use crate::supervision::{NodeView, OrderError, SupervisorRef};
 use crate::wire::{Code, Incoming, Problem};
 
-/// How long an answer waits for the outcome of an order. The order is carried out even if that takes longer.
+/// The longest time that an answer waits for the outcome of an order. The order is carried out even if that takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An order to a child.
@@ -74,7 +74,7 @@ pub(super) async fn answer(admin: &Admin, target: &str, request: &Incoming) -> A
     let allowed = supervisors.above(&part).filter(|_| !guarded(&root, &part));
     let Some(supervisor) = allowed else {
         let detail = format!(
-            "{part} is needed to answer this request and the next one, so it takes no orders; to restart the whole daemon, restart its process"
+            "{part} can not be restarted, stopped or started, because it answers these orders; to restart the whole daemon, restart its process"
         );
         return Err(Problem::new(Code::InvalidOrder).detail(detail));
     };

@@ -1,4 +1,4 @@
-//! What `/readyz` asks: the parts of the tree, and the checks that rooms add to them.
+//! The checks of `/readyz`: one for each part of the tree, and those that rooms add.
 
 use crate::supervision::NodeView;
 
@@ -54,7 +54,7 @@ pub(super) fn parts(root: Option<&NodeView>, checks: Vec<Check>) -> Vec<Part> {
     parts
 }
 
-/// What keeps a part of the tree from running, if something does: its own state, or that of a child below it.
+/// The reason why a part of the tree is not running, if it is not: its own state, or that of a child below it.
 pub(super) fn trouble(part: &NodeView) -> Option<String> {
     let nodes = part.walk();
     let needed = |node: &&NodeView| node.state != "running" && !node.in_passing();

@@ -23,7 +23,8 @@ use crate::wire::{Code, Incoming, Problem};
 pub(crate) use outcome::{NotReloaded, Reloaded};
 pub(crate) use status::ReloadStatus;
 
-/// How long a reload may take: folders on disks that are away are waited for, and stored records compared with new rules.
+/// The longest time that a reload may take: folders on disks that are away are waited for, and stored records compared with new
+/// rules.
 pub(crate) const RELOAD_MAX: Duration = Duration::from_secs(600);
 
 /// An order to read the settings again.
@@ -106,12 +107,19 @@ impl Reloads {
                     | AskError::Hung { .. }
                     | AskError::Lost => Code::Internal,
                 };
-                let generation = self.status.lock().generation;
-                let detail =
-                    format!("{error}; generation {generation} of the settings is in force");
-                Err(Problem::new(code).detail(detail))
+                Err(Problem::new(code).detail(self.without_outcome(&error)))
             }
         }
+    }
+
+    /// The detail of an order that has no outcome.
+    fn without_outcome(&self, error: &AskError<NotReloaded>) -> String {
+        if *error == AskError::OutcomeUnknown {
+            // It is decided, and may be put in force at this moment.
+            return "the order may or may not have been carried out: `perennial status` tells its outcome in a moment".to_owned();
+        }
+        let generation = self.status.lock().generation;
+        format!("{error}; generation {generation} of the settings is in force")
     }
 
     /// The status, for people.

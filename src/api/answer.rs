@@ -6,10 +6,8 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use bytes::Bytes;
 
+pub(super) use crate::wire::Answered;
 use crate::wire::{Code, Problem, Response};
-
-/// An answer, or the error that is answered in its place.
-pub(super) type Answered = Result<Response, Problem>;
 
 /// An answer with an empty body.
 pub(super) fn empty(status: StatusCode) -> Response {

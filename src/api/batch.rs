@@ -3,26 +3,33 @@
 //! `atomic` does all of them or none, as a task group does: all are tried, every refusal is told, and what could have been done
 //! is cancelled. `gather` does each for itself.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, select};
 use futures_util::stream::{self, StreamExt as _};
-use serde::Deserialize;
+use serde::de::{Error as _, Unexpected};
+use serde::{Deserialize, Deserializer};
+use serde_json::Number;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 
 use super::answer::{Answered, set};
 use super::conditional::conditions;
 use super::operations::{AllDone, carry_out_all, no_batch};
 use super::resource::{
     ChangeBody, JSON, NamedRecord, ResourceWish, ToldChange, finish, is_json, json, max_affected,
-    prefers, refused, request_key, wanted,
+    media_type, must_be_utf_8, prefers, refused, request_key, wanted, without_mark,
 };
 use super::routes::Target;
 use super::site::Site;
 use crate::misread::in_plain_words;
-use crate::record::RequestKey;
+use crate::record::{ExactNumber, RequestKey};
+use crate::settings::Permission;
 use crate::storage::{Write, WriteBatch, Written};
 use crate::wire::{Code, Incoming, Problem, Response, options, read_body};
 
@@ -62,8 +69,19 @@ struct BatchOperation<'a> {
     if_match: Option<String>,
     #[serde(default)]
     if_none_match: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "count")]
     max_affected: Option<usize>,
+}
+
+/// Reads a count: `2.0` is one, as in JSON Schema.
+fn count<'de, D: Deserializer<'de>>(text: D) -> Result<Option<usize>, D::Error> {
+    let Some(number) = Option::<Number>::deserialize(text)? else {
+        return Ok(None);
+    };
+    let count = ExactNumber::of(&number).and_then(ExactNumber::count);
+    let found = Unexpected::Float(number.as_f64().unwrap_or_default());
+    let refused = || D::Error::invalid_value(found, &"usize");
+    count.map(Some).ok_or_else(refused)
 }
 
 /// A change that was read: the URL of its resource, and what the store is to do.
@@ -144,6 +162,16 @@ impl BatchOperation<'_> {
         })
     }
 
+    /// Refuses it if the client of a request with these header fields may not change its resource. An operation that leads nowhere
+    /// is refused later.
+    fn check_access(&self, site: &Site, headers: &HeaderMap) -> Result<(), Problem> {
+        let path = self.path.split('?').next().unwrap_or_default();
+        match site.routes.resolve(path) {
+            Ok(matched) => matched.route.rules.access.check(headers, Permission::Write),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Its conditions, as a request has them.
     fn headers(&self) -> Result<HeaderMap, Problem> {
         let mut headers = HeaderMap::new();
@@ -182,12 +210,15 @@ pub(super) async fn answer(site: &Site, request: &mut Incoming) -> Answered {
     }
     if !is_json(request.headers()) {
         return Err(Problem::unsupported(
+            media_type(request.headers()),
             HeaderName::from_static("accept-post"),
             JSON,
         ));
     }
+    must_be_utf_8(request.headers())?;
     let limits = &site.settings.limits;
     let body = read_body(request, limits.batch_bytes).await?;
+    let body = without_mark(body);
     let headers = request.headers();
     let minimal = prefers(headers, "return", "minimal");
     let dry_run = prefers(headers, "tx", "rollback");
@@ -204,9 +235,14 @@ pub(super) async fn answer(site: &Site, request: &mut Incoming) -> Answered {
         let detail = format!("a batch may have {most} operations (limits.batch); send several");
         return Err(Problem::new(Code::BodyTooLarge).detail(detail));
     }
-    let base = site.hosts.base(&request.request).unwrap_or_default();
+    // Decision: A batch is refused as a whole if its client may not send one of its operations.
+    for operation in &batch.ops {
+        operation.check_access(site, headers)?;
+    }
+    let base = site.hosts.base(request).unwrap_or_default();
     let mark = site.store.mark().await?;
     let told = Teller {
+        request,
         mark,
         minimal,
         dry_run,
@@ -219,6 +255,7 @@ pub(super) async fn answer(site: &Site, request: &mut Incoming) -> Answered {
 
 /// The circumstances that all results of an answer share.
 struct Teller<'a> {
+    request: &'a Incoming,
     mark: &'a str,
     minimal: bool,
     dry_run: bool,
@@ -259,7 +296,7 @@ async fn atomic(
     };
     let done = match before {
         Some(before) => AllDone::Done(before),
-        None => carry_out_all(&*site.store, writes, key, told.dry_run).await?,
+        None => carry_out_all(&*site.store, told.request, writes, key, told.dry_run).await?,
     };
     let written = match done {
         AllDone::Done(written) => written,
@@ -279,29 +316,40 @@ async fn gather(
     key: Option<&RequestKey>,
     told: &Teller<'_>,
 ) -> Answered {
-    let results = operations
-        .iter()
-        .enumerate()
-        .map(|(at, operation)| async move {
+    let (leave, left) = oneshot::channel::<()>();
+    let left = left.shared();
+    let results = operations.iter().enumerate().map(|(at, operation)| {
+        let left = left.clone();
+        async move {
             // Each has its own answer that is kept, together with what it changes.
             let key = key.map(|key| key.part(at));
-            let done = one(site, operation, base, key, told).await;
+            let done = one(site, operation, base, key, told, left).await;
             done.unwrap_or_else(|problem| (problem.result().to_string(), false))
-        });
+        }
+    });
     let results = stream::iter(results).buffered(IN_FLIGHT);
-    let results: Vec<_> = results.collect().await;
+    let mut results = pin!(results.collect::<Vec<_>>());
+    let results = if let Ok(results) = told.request.unless_left(results.as_mut()).await {
+        results
+    } else {
+        // What is on its way to the store is told to a client that has only closed its side.
+        drop(leave);
+        results.await
+    };
     let replayed = !results.is_empty() && results.iter().all(|(_, replayed)| *replayed);
     let results: Vec<_> = results.into_iter().map(|(result, _)| result).collect();
     Ok(told.response(&results, None, replayed))
 }
 
-/// The result of one operation, and whether it is one of before.
+/// The result of one operation, and whether it is one of before. If the client leaves before the records are found that its
+/// filters match, it is not carried out.
 async fn one(
     site: &Site,
     operation: &BatchOperation<'_>,
     base: &str,
     key: Option<RequestKey>,
     told: &Teller<'_>,
+    left: impl Future + Unpin,
 ) -> Result<(String, bool), Problem> {
     let read = operation.read(site, base, told.mark);
     if let Some(key) = &key
@@ -314,7 +362,11 @@ async fn one(
         key,
         ..WriteBatch::all(vec![read.write?])
     };
-    let written = site.store.write_batch(batch).await?;
+    let found = match select(site.store.find_matching(batch), left).await {
+        Either::Left((found, _)) => found?,
+        Either::Right(_) => return Err(Problem::new(Code::ClientLeft)),
+    };
+    let written = site.store.carry_out(found).await?;
     let replayed = written.replayed;
     let result = written.results.into_iter().next();
     let result = result.ok_or_else(|| Problem::new(Code::Internal))?;

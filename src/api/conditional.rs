@@ -29,14 +29,43 @@ pub(super) fn answer(
     modified: Option<SystemTime>,
     whole: impl FnOnce() -> Response,
 ) -> Answered {
+    answer_unless(headers, etag, modified, || Ok(whole()))
+}
+
+/// The same, where `whole` may find out that there is no such answer.
+pub(super) fn answer_unless(
+    headers: &HeaderMap,
+    etag: impl Into<Bytes>,
+    modified: Option<SystemTime>,
+    whole: impl FnOnce() -> Answered,
+) -> Answered {
     let etag = etag.into();
     let mut response = match evaluate(headers, &etag, modified) {
-        Evaluated::Proceed => whole(),
+        Evaluated::Proceed => whole()?,
         Evaluated::NotModified => empty(StatusCode::NOT_MODIFIED),
         Evaluated::Failed => return Err(failed_condition(&String::from_utf8_lossy(&etag))),
     };
     set(&mut response, header::ETAG, etag);
     Ok(response)
+}
+
+/// Whether `If-Range` lets a range be sent (RFC 9110 section 13.1.5): it is not there, or names the representation by this strong
+/// entity tag, or by the very date of its last modification. That date names one state only if the file was left alone for some time
+/// (`settled`).
+pub(super) fn range_holds(
+    headers: &HeaderMap,
+    etag: &[u8],
+    last_modified: &[u8],
+    settled: bool,
+) -> bool {
+    let mut validators = headers.get_all(header::IF_RANGE);
+    let Some(validator) = validators.next() else {
+        return true;
+    };
+    let validator = validator.as_bytes().trim_ascii();
+    let same_tag = validator == etag && !etag.starts_with(b"W/");
+    let same_date = settled && validator == last_modified;
+    validators.next().is_none() && (same_tag || same_date)
 }
 
 /// Evaluates the conditions of a GET or HEAD in the order of section 13.2.2, for a representation with this entity tag.
@@ -175,6 +204,32 @@ mod tests {
         assert_eq!(weak(im), Evaluated::Failed, "a weak tag is never strong");
         let undated = evaluate(&asked(&[(ius, old), (ims, now)]), b"\"a\"", None);
         assert_eq!(undated, Evaluated::Proceed);
+    }
+
+    #[test]
+    fn a_range_is_sent_only_of_the_representation_that_if_range_names() {
+        let (date, other) = (&*at(1_000), &*at(1_001));
+        let name = "if-range";
+        for (fields, settled, holds) in [
+            (&[][..], true, true),
+            (&[(name, "\"a\"")], true, true),
+            (&[(name, "\"a\"")], false, true),
+            (&[(name, "\"b\"")], true, false),
+            (&[(name, "W/\"a\"")], true, false),
+            (&[(name, "*")], true, false),
+            (&[(name, "")], true, false),
+            (&[(name, "\"a\", \"b\"")], true, false),
+            (&[(name, "\"a\""), (name, "\"a\"")], true, false),
+            (&[(name, date)], true, true),
+            (&[(name, date)], false, false),
+            (&[(name, other)], true, false),
+        ] {
+            let holds_for =
+                |etag: &[u8]| range_holds(&asked(fields), etag, date.as_bytes(), settled);
+            assert_eq!(holds_for(b"\"a\""), holds, "{fields:?} {settled}");
+        }
+        let weak = asked(&[(name, "W/\"a\"")]);
+        assert!(!range_holds(&weak, b"W/\"a\"", date.as_bytes(), false));
     }
 
     #[test]

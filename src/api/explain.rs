@@ -9,20 +9,21 @@ mod explanation;
 mod plan;
 mod records;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
+use actix_web::http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::answer::{empty, redirect};
 use super::files;
+use super::nowhere::nothing_at;
 use super::resource::{NamedPart, NamedRecord};
 use super::routes::{Matched, Route, RouteTable, Target, Unrouted};
 use super::site::Site;
 use crate::file_cache::containment::SafePath;
-use crate::file_cache::{ContentPlace, Glance, RootHandle, glance};
+use crate::file_cache::{ContentPlace, EncodedPlace, Glance, RootHandle, glance};
 use crate::num::as_u64;
-use crate::settings::{Listen, Settings};
-use crate::wire::{Code, Hosts, Problem, must_know};
+use crate::settings::{ContentCoding, Listen, Settings, TlsSettings};
+use crate::wire::{Code, Hosts, Problem, host_of, must_know};
 pub(crate) use asked::AskedRequest;
 pub(crate) use explanation::Explanation;
 use explanation::{duration, size};
@@ -98,6 +99,7 @@ impl Explainer<'_> {
         asked: &'b AskedRequest,
         told: &mut Explanation,
     ) -> Option<RoutedRequest<'b>> {
+        self.tls(asked, told);
         let misdirected = self.host(asked, told);
         let resolved = self.routes.resolve(&asked.path);
         let refused = misdirected.or(must_know(&asked.method).err());
@@ -131,12 +133,37 @@ impl Explainer<'_> {
             Err(Unrouted::Nowhere) => {
                 let patterns = self.routes.patterns().join(", ");
                 told.add("route", format!("none; there are {patterns}"));
-                Err(Problem::new(Code::NotFound))
+                Err(self.nothing_at(asked))
             }
         };
         told.answered(&asked.path, refused.map_or(answered, Err), None);
         told.add("answered by", "a request handler");
         None
+    }
+
+    /// The problem where nothing is at the path that is asked for.
+    fn nothing_at(&self, asked: &AskedRequest) -> Problem {
+        nothing_at(self.routes, &self.settings.resources, &asked.path)
+    }
+
+    /// Tells which certificate a client gets, and whether it is sent to TLS.
+    fn tls(&self, asked: &AskedRequest, told: &mut Explanation) {
+        let tls = &self.settings.tls;
+        if tls.redirect_http && asked.over_tls != Some(true) {
+            told.add(
+                "without TLS",
+                "308 to https at the addresses of server.listen, but for unix sockets and /.well-known/acme-challenge/",
+            );
+        }
+        if asked.over_tls == Some(false) || tls.listen.is_empty() {
+            return;
+        }
+        let host = asked.authority.as_deref().map(host_of);
+        if let Some((name, pair)) = tls.pairs.of_host(host) {
+            let key = TlsSettings::key_of(name);
+            let hosts = pair.names.join(", ");
+            told.add("certificate", format!("that of {key}, for {hosts}"));
+        }
     }
 
     /// Tells whether the host of a URL is served, and refuses it if it is served at no address.
@@ -178,14 +205,10 @@ impl Explainer<'_> {
             "target",
             format!("the folder {}", root.site().path.display()),
         );
-        if let Some(answered) = files::without_file(&asked.method) {
-            told.answered(&asked.path, answered, Some(rules));
+        if asked.method == Method::OPTIONS {
+            told.answered(&asked.path, Ok(files::methods()), Some(rules));
             told.add("answered by", "a request handler");
             return;
-        }
-        if let Ok(path) = SafePath::new(routed.rest()) {
-            let file = path.under(&root.site().path, &root.site().index);
-            told.add("file", file.display().to_string());
         }
         let found = if let Some(site) = site {
             let found = site.files.glance(root, routed.rest(), Instant::now()).await;
@@ -195,17 +218,41 @@ impl Explainer<'_> {
             glance(root, routed.rest(), most).map_err(Problem::from)
         };
         let mut by = "file-cache, which looks at the disk".to_owned();
+        let found = found.and_then(|found| files::must_read(&asked.method).map(|()| found));
         let answered = match found {
             Ok(Glance::File {
                 about,
                 bytes,
                 place,
+                encodings,
             }) => {
+                told.add(
+                    "file",
+                    root.site().path.join(&*about.name).display().to_string(),
+                );
                 told.add("content", self.place(bytes, place));
+                for (coding, place) in encodings {
+                    told.add("content", encoded(coding, place));
+                }
                 by = self.who_has(place);
-                files::response(&HeaderMap::new(), &about, || empty(StatusCode::OK))
+                files::response(&HeaderMap::new(), &about, || {
+                    Ok(files::described(empty(StatusCode::OK), &about))
+                })
             }
             Ok(Glance::Moved) => files::to_folder(&asked.path, &asked.query),
+            Ok(Glance::Listing(listing)) => {
+                let count = listing.files.len();
+                told.add(
+                    "content",
+                    format!("a list of {count} files and folders (files.listing)"),
+                );
+                let is_top = routed.rest() == "/";
+                files::listed(&HeaderMap::new(), &asked.path, is_top, &listing)
+            }
+            Err(problem) if problem == Problem::new(Code::NotFound) => {
+                absent(root, routed.rest(), told);
+                Err(self.nothing_at(asked))
+            }
             Err(problem) => Err(problem),
         };
         told.answered(&asked.path, answered, Some(rules));
@@ -260,7 +307,8 @@ impl Explainer<'_> {
     fn limits(&self, routed: &RoutedRequest<'_>, told: &mut Explanation) {
         let rules = &routed.matched.route.rules;
         let limits = &self.settings.limits;
-        told.add("access", "public: everybody who can connect");
+        told.add("access", rules.access.text());
+        told.add("other sites", rules.cors.text());
         if !rules.delay.is_zero() {
             let delay = duration(rules.delay);
             told.add("rule", format!("answered after {delay} at the earliest"));
@@ -279,6 +327,44 @@ impl Explainer<'_> {
             told.add("limit", format!("answered within {time}, else 504"));
         }
     }
+}
+
+/// Tells which file is not there, and which page may be shown instead.
+fn absent(root: &RootHandle, path: &str, told: &mut Explanation) {
+    let site = root.site();
+    if let Ok(path) = SafePath::new(path) {
+        let index = site.index.first().map_or("", |index| index);
+        let file = path.under(&site.path, index);
+        told.add("file", file.display().to_string());
+    }
+    let Some(page) = &site.fallback else {
+        return;
+    };
+    let text = if files::is_page(site, path) {
+        format!("a browser that opens a page gets {page} with 200; everybody else gets this answer")
+    } else {
+        format!("not {page}, since the path has the ending of a file")
+    };
+    told.add("fallback", text);
+}
+
+/// A coding in which a client may get a file.
+fn encoded(coding: ContentCoding, place: EncodedPlace) -> String {
+    let whence = match place {
+        EncodedPlace::Memory(bytes) => format!("{} in memory", size(bytes)),
+        EncodedPlace::Beside => format!("the file beside it that ends with {}", coding.ending()),
+        EncodedPlace::DiskAlone(bytes) => {
+            let ending = coding.ending();
+            format!(
+                "{} of the file beside it that ends with {ending}",
+                size(bytes)
+            )
+        }
+        EncodedPlace::Unmade => {
+            "compressed when the first client that takes it asks, and kept in memory".to_owned()
+        }
+    };
+    format!("for a client that takes {}: {whence}", coding.name())
 }
 
 /// The reason why a route has a path.
@@ -302,9 +388,9 @@ fn why(matched: &Matched, asked: &AskedRequest) -> &'static str {
 fn why_not(route: &Route, second: &Route) -> &'static str {
     match (&route.target, &second.target) {
         (Target::Resource(_), Target::Files(_)) => "a folder comes after a resource",
-        (Target::Document(_), _) | (_, Target::Document(_)) => "only one path is the document's",
-        (Target::Batch, _) | (_, Target::Batch) => "only the path of batches is theirs",
+        (Target::Document(_), _) | (_, Target::Document(_)) => "a document has only one path",
+        (Target::Batch, _) | (_, Target::Batch) => "batches have only one path",
         (Target::Files(_), _) => "its path is shorter",
-        (Target::Resource(_), Target::Resource(_)) => "its path is less like the one that was sent",
+        (Target::Resource(_), Target::Resource(_)) => "its path is a less exact match",
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Feeds {
     served: watch::Sender<Option<Arc<RouteTable>>>,
 }
 
-/// Whether a resource is served as it was when a feed of it began.
+/// Tells whether a resource is served as it was when a feed of it began.
 #[derive(Debug)]
 struct LastCompared {
     route: Arc<Route>,
@@ -72,15 +72,16 @@ impl LastCompared {
     }
 }
 
-/// Whether these routes have the resource of this one with the same settings.
+/// Whether these routes have the resource of this one with the same settings, for the same clients.
 fn has_as_before(routes: &RouteTable, route: &Arc<Route>) -> bool {
     let Some(now) = routes.resource(&route.pattern) else {
         return false;
     };
+    let same_clients = now.rules.access == route.rules.access;
     match (&now.target, &route.target) {
         _ if Arc::ptr_eq(now, route) => true,
         (Target::Resource(now), Target::Resource(then)) => {
-            now.collection == then.collection && now.settings == then.settings
+            same_clients && now.collection == then.collection && now.settings == then.settings
         }
         _ => false,
     }

@@ -18,12 +18,14 @@ mod shapes;
 mod tests;
 mod typescript;
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::resource::relation_names;
 use crate::settings::{ResourceSettings, Settings};
 pub(crate) use document::{Document, METHODS as METHODS_OF_DOCUMENT};
-use operation::{Operation, read_item};
+use operation::{KEY, Operation, read_item};
 use operations::{CONDITIONS_OF_READ, DescribedResource};
 use parameters::QueryParameters;
 use problems::Arises;
@@ -37,8 +39,8 @@ pub(crate) const DOCS: &str = "/_docs";
 const API: &str = "api";
 
 /// The document at [`OPENAPI`].
-pub(crate) fn openapi_document(settings: &Settings) -> Document {
-    let settings = settings.clone();
+pub(crate) fn openapi_document(settings: &Arc<Settings>) -> Document {
+    let settings = Arc::clone(settings);
     Document::new("application/json", move || openapi(&settings).to_string())
 }
 
@@ -103,6 +105,7 @@ fn openapi(settings: &Settings) -> Value {
             "parameters": parameters,
             "headers": components::headers(),
             "responses": problems::responses(),
+            "securitySchemes": { KEY: { "type": "http", "scheme": "bearer", "description": "The secret of a key of the server" } },
         },
     })
 }

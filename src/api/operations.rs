@@ -1,9 +1,11 @@
 //! Several changes that are all carried out or none, with every refusal told.
 
+use std::pin::pin;
+
 use super::resource::refused;
 use crate::record::{CommandError, RequestKey};
 use crate::storage::{BatchWritten, Store, StoreError, Write, WriteBatch};
-use crate::wire::{Code, Problem};
+use crate::wire::{Code, Incoming, Problem};
 
 /// The end of several changes.
 pub(super) enum AllDone {
@@ -12,10 +14,25 @@ pub(super) enum AllDone {
     Refused(Vec<Problem>),
 }
 
+/// Carries out a batch. If the client leaves while the records are looked for that its filters match, it is not carried out: few
+/// look at a time, and a client that has left must not hold a place.
+pub(super) async fn carry_out(
+    store: &dyn Store,
+    request: &Incoming,
+    batch: WriteBatch,
+) -> Result<Result<BatchWritten, StoreError>, Problem> {
+    let found = pin!(store.find_matching(batch));
+    Ok(match request.unless_left(found).await? {
+        Ok(found) => store.carry_out(found).await,
+        Err(error) => Err(error),
+    })
+}
+
 /// Carries out changes, all or none. Some may be refused already; then the others are only tried out, so that what else would be
 /// refused is told, too.
 pub(super) async fn carry_out_all(
     store: &dyn Store,
+    request: &Incoming,
     writes: Vec<Result<Write, Problem>>,
     key: Option<RequestKey>,
     dry_run: bool,
@@ -37,7 +54,7 @@ pub(super) async fn carry_out_all(
         ..WriteBatch::all(tried)
     };
     let mark = store.mark().await?.to_owned();
-    let written = match store.write_batch(batch).await {
+    let written = match carry_out(store, request, batch).await? {
         // What could not be looked at is no refusal of its own, where there are others.
         Err(error) if refused_before && !matches!(error, StoreError::Refused(_)) => None,
         written => Some(written?),

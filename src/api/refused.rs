@@ -1,5 +1,7 @@
 //! The errors of files, records and the store as the problems that clients are told.
 
+use std::collections::BTreeMap;
+
 use actix_web::http::header;
 use serde_json::json;
 
@@ -12,6 +14,9 @@ use crate::storage::{ScanLimit, StoreError};
 use crate::supervision::AskError;
 use crate::wire::{Code, Problem};
 
+/// Told of each field whose value another record has.
+const TAKEN: &str = "another record has the same value";
+
 /// A 412 with the tag of what is there.
 pub(super) fn failed_condition(etag: &str) -> Problem {
     Problem::new(Code::PreconditionFailed)
@@ -22,7 +27,7 @@ pub(super) fn failed_condition(etag: &str) -> Problem {
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         let code = match &error {
-            BodyError::Syntax { .. } => Code::InvalidJson,
+            BodyError::Syntax { .. } | BodyError::Empty => Code::InvalidJson,
             BodyError::NotAnObject { .. } => Code::NotAnObject,
             BodyError::Number { .. } => Code::InexactNumber,
         };
@@ -39,6 +44,7 @@ impl From<QueryError> for Problem {
             | QueryError::NotInFeed { .. }
             | QueryError::Limit { .. }
             | QueryError::TooLong { .. }
+            | QueryError::Unlisted { .. }
             | QueryError::Operator { .. }
             | QueryError::Json { .. }
             | QueryError::Unknown { .. }
@@ -117,8 +123,11 @@ impl From<CommandError> for Problem {
             CommandError::Duplicate { .. } => Code::DuplicateId,
             CommandError::Taken { ref fields, .. } => {
                 let fields: Vec<_> = fields.split(", ").collect();
+                let told = fields.iter().map(|field| (*field, TAKEN));
+                let errors: BTreeMap<_, _> = told.collect();
                 let problem = Self::new(Code::DuplicateValue);
                 return problem
+                    .extension("errors", json!(errors))
                     .extension("fields", json!(fields))
                     .detail(error.to_string());
             }

@@ -1,6 +1,9 @@
-//! Records over HTTP: `collection` answers with lists, `item` with one record, `history` with what it was; the `_schema` is made
-//! beforehand; `change` carries
-//! out what changes any of them, `many` makes several records at once, and `told` has the answers to both.
+//! Records over HTTP.
+//!
+//! Order of reading: `wanted` says which part of a resource a request asks for; `negotiation` and `dialect` say which header
+//! fields and bodies are taken. `collection` answers with lists, `item` with one record, `relations` adds records of other
+//! resources to both, `history` answers with what a record was, and `feed` with changes; the `_schema` is made beforehand.
+//! `change` carries out what changes any of them, `many` makes several records at once, and `told` has the answers to both.
 
 mod change;
 mod collection;
@@ -29,8 +32,8 @@ use crate::record::{Record, RecordId};
 use crate::settings::ResourceSettings;
 use crate::wire::{Incoming, Response, options};
 pub(super) use change::{ChangeBody, is_json, max_affected, request_key};
-pub(super) use collection::{METHODS as METHODS_OF_LIST, list_etag, listed};
-pub(super) use dialect::{BodyOf, JSON, JSON_PATCH};
+pub(super) use collection::{METHODS as METHODS_OF_LIST, list_answer, list_etag};
+pub(super) use dialect::{BodyOf, JSON, JSON_PATCH, media_type, must_be_utf_8, without_mark};
 pub(crate) use feed::FeedForm;
 pub(super) use feed::METHODS as METHODS_OF_CHANGES;
 pub(super) use history::METHODS as METHODS_OF_HISTORY;
@@ -50,7 +53,8 @@ struct ResourceRequest<'a> {
     request: &'a mut Incoming,
 }
 
-/// The answer to a GET or HEAD of a record, if the record can be read without waiting. Errors are left to [`answer`].
+/// The answer to a GET or HEAD of a record that can be read without waiting, or of a list that is kept. Errors are left to
+/// [`answer`].
 pub(super) fn quick(
     site: &Site,
     target: &ResourceTarget,
@@ -60,7 +64,9 @@ pub(super) fn quick(
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return None;
     }
-    let named = NamedRecord::of(target, matched, request.path())?;
+    let Some(named) = NamedRecord::of(target, matched, request.path()) else {
+        return collection::again(site, target, request);
+    };
     let id = named.id.filter(|_| named.part == NamedPart::Record)?;
     must_take_json(request.headers()).ok()?;
     refuse_later(request.method(), request.query()).ok()?;
@@ -101,9 +107,10 @@ const SCHEMA: &str = "_schema";
 impl NamedRecord {
     /// The record whose id follows the resource's path; `None` if the path is that of the resource as a whole.
     pub(super) fn of(target: &ResourceTarget, matched: &Matched, path: &str) -> Option<Self> {
-        let sent = matched.rest(path).strip_prefix('/');
-        // `/books/` is the list too: clients that join paths produce it.
-        let sent = sent.filter(|id| !id.is_empty())?;
+        let sent = matched.rest(path).strip_prefix('/')?;
+        // `/books/` is the list too, and `/books/1/` the record: clients that join paths produce them.
+        let sent = sent.strip_suffix('/').unwrap_or(sent);
+        let sent = Some(sent).filter(|id| !id.is_empty())?;
         let (sent, goes_on) = sent
             .split_once('/')
             .map_or((sent, false), |(id, _)| (id, true));
@@ -130,6 +137,11 @@ fn allowed(named: Option<&NamedRecord>) -> (&'static str, BodyOf) {
     }
 }
 
+/// The methods that are allowed on what a path names.
+pub(super) fn methods(target: &ResourceTarget, matched: &Matched, path: &str) -> &'static str {
+    allowed(NamedRecord::of(target, matched, path).as_ref()).0
+}
+
 /// The answer to OPTIONS.
 fn allows(settings: &ResourceSettings, allow: &'static str, body: BodyOf) -> Response {
     let mut response = options(allow);
@@ -154,7 +166,15 @@ pub(super) async fn answer(
     };
     match wish {
         ResourceWish::Methods(methods) => Ok(*methods),
-        ResourceWish::List(query, shape) => request.list(*query, &shape).await,
+        ResourceWish::List(query, shape) => {
+            // A request that had to wait for its turn was not looked at by `quick`.
+            let waited = matched.route.rules.waits();
+            let again = || collection::again(site, target, request.request);
+            if let Some(response) = waited.then(again).flatten() {
+                return Ok(response);
+            }
+            request.list(*query, &shape).await
+        }
         ResourceWish::Item(id, shape) => request.read(&id, &shape).await,
         ResourceWish::History(id, query) => request.history(&id, query).await,
         ResourceWish::Changes(query, form) => {
@@ -166,17 +186,25 @@ pub(super) async fn answer(
 }
 
 impl ResourceRequest<'_> {
-    /// The address of the resource: absolute if the request named a host of this server.
     fn url(&self) -> String {
-        let base = self.site.hosts.base(&self.request.request);
-        format!("{}{}", base.unwrap_or_default(), self.target.url)
+        url(self.site, self.target, self.request)
     }
 }
 
-/// Names the preference of the request that the answer follows (RFC 7240 section 3).
+/// The address of the resource: absolute if the request named a host of this server.
+fn url(site: &Site, target: &ResourceTarget, request: &Incoming) -> String {
+    let base = site.hosts.base(request);
+    format!("{}{}", base.unwrap_or_default(), target.url)
+}
+
+/// The field that names the preference of the request that the answer follows (RFC 7240 section 3).
+fn preference_applied() -> HeaderName {
+    HeaderName::from_static("preference-applied")
+}
+
+/// Names the preference of the request that the answer follows.
 fn set_preference_applied(response: &mut Response, preference: &'static str) {
-    let name = HeaderName::from_static("preference-applied");
-    set(response, name, preference);
+    set(response, preference_applied(), preference);
 }
 
 /// A JSON text as an answer.

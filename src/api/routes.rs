@@ -1,11 +1,14 @@
 //! Routes: the target of a path, and the rules for its answers.
 
+mod access;
+mod cors;
 mod declared;
 mod gate;
 mod path;
 mod rules;
 mod table;
 
+pub(crate) use cors::{CorsRule, is_asked_before};
 pub(crate) use declared::declared;
 pub(crate) use path::{encoded, segment};
 pub(crate) use rules::RouteRules;

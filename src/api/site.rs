@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use actix_web::http::Method;
 use tokio::time::Instant;
 
 use super::answer::redirect;
 use super::feed::Feeds;
-use super::routes::{Matched, RouteTable, Target, Unrouted};
+use super::kept_lists::KeptLists;
+use super::nowhere::nothing_at;
+use super::openapi::METHODS_OF_DOCUMENT;
+use super::routes::{CorsRule, Matched, RouteRules, RouteTable, Target, Unrouted, is_asked_before};
 use super::{batch, files, resource};
 use crate::file_cache::Files;
-use crate::settings::Settings;
+use crate::settings::{Permission, Settings};
 use crate::storage::Store;
 use crate::wire::{
     Code, ConnectionCounters, Hosts, Incoming, Pass, Problem, Responder, Response, takes_html,
@@ -24,6 +28,8 @@ pub(crate) struct Site {
     pub files: Files,
     /// The records of all resources.
     pub store: Arc<dyn Store>,
+    /// The answers of lists that are kept.
+    pub lists: KeptLists,
     /// The change feeds.
     pub feeds: Arc<Feeds>,
     /// The counters of the connections, which know whether an answer may be held.
@@ -32,6 +38,33 @@ pub(crate) struct Site {
     pub hosts: Hosts,
     /// The settings of this edition.
     pub settings: Arc<Settings>,
+}
+
+impl Site {
+    /// The problem of a path where nothing is, with what was probably meant.
+    pub(super) fn nothing_at(&self, path: &str) -> Problem {
+        nothing_at(&self.routes, &self.settings.resources, path)
+    }
+
+    fn add_headers(&self, request: &Incoming, rules: &RouteRules, response: &mut Response) {
+        rules.cors.add_headers(request, &self.hosts, response);
+        rules.add_headers(response);
+    }
+
+    /// The answer to a browser that asks whether a page may send a request.
+    fn before(&self, request: &Incoming, matched: &Result<Matched, Unrouted>) -> Response {
+        let methods = match matched {
+            Ok(matched) => match &matched.route.target {
+                Target::Files(_) => files::METHODS,
+                Target::Resource(target) => resource::methods(target, matched, request.path()),
+                Target::Batch => batch::METHODS,
+                Target::Document(_) => METHODS_OF_DOCUMENT,
+            },
+            // The page may read that nothing is there.
+            Err(_) => files::METHODS,
+        };
+        cors(matched).before(request, &self.hosts, methods)
+    }
 }
 
 impl Responder for Site {
@@ -46,9 +79,13 @@ impl Responder for Site {
     }
 
     fn quick(&self, request: &Incoming, matched: &Self::Matched, now: Instant) -> Option<Response> {
+        if is_asked_before(request) {
+            return Some(self.before(request, matched));
+        }
         let matched = matched.as_ref().ok()?;
         let rules = &matched.route.rules;
-        if rules.waits() {
+        // `admit` refuses it.
+        if rules.waits() || allowed(request, rules).is_err() {
             return None;
         }
         let mut response = match &matched.route.target {
@@ -56,14 +93,17 @@ impl Responder for Site {
             Target::Resource(target) => resource::quick(self, target, matched, request)?,
             Target::Batch | Target::Document(_) => return None,
         };
-        rules.add_headers(&mut response);
+        self.add_headers(request, rules, &mut response);
         Some(response)
     }
 
     async fn admit(&self, request: &Incoming, matched: &Self::Matched) -> Result<Pass, Problem> {
-        request.refuse_cross_site()?;
+        cors(matched).refuse(request, &self.hosts)?;
         match matched {
-            Ok(matched) => matched.route.rules.admit().await,
+            Ok(matched) => {
+                allowed(request, &matched.route.rules)?;
+                matched.route.rules.admit().await
+            }
             Err(_) => Ok(Pass::default()),
         }
     }
@@ -82,14 +122,15 @@ impl Responder for Site {
                 Target::Document(document) => document.answer(request.method(), request.headers()),
             },
             Err(Unrouted::Elsewhere(reference)) => redirect(reference, request.query()),
-            Err(Unrouted::Nowhere) => Err(Problem::new(Code::NotFound)),
+            Err(Unrouted::Nowhere) => Err(self.nothing_at(request.path())),
         };
         let mut response = match answered {
             Ok(response) => response,
             Err(problem) => return self.refuse(request, matched, problem).await,
         };
-        if let Ok(matched) = matched {
-            matched.route.rules.add_headers(&mut response);
+        match matched {
+            Ok(Matched { route, .. }) => self.add_headers(request, &route.rules, &mut response),
+            Err(_) => cors(matched).add_headers(request, &self.hosts, &mut response),
         }
         response
     }
@@ -103,6 +144,7 @@ impl Responder for Site {
     ) -> Response {
         let mut response = problem.response(request);
         let Ok(Matched { route, .. }) = matched else {
+            cors(matched).add_headers(request, &self.hosts, &mut response);
             return response;
         };
         if let Some(root) = route.target.root()
@@ -112,7 +154,25 @@ impl Responder for Site {
             // Boxed, since it is rare.
             response = Box::pin(files::with_page(self, root, page, response)).await;
         }
-        route.rules.add_headers(&mut response);
+        self.add_headers(request, &route.rules, &mut response);
         response
+    }
+}
+
+/// Refuses a request if its client may not send it by this route. OPTIONS tells nothing that is not in the description of the API.
+fn allowed(request: &Incoming, rules: &RouteRules) -> Result<(), Problem> {
+    let permission = match *request.method() {
+        Method::OPTIONS => return Ok(()),
+        Method::GET | Method::HEAD => Permission::Read,
+        _ => Permission::Write,
+    };
+    rules.access.check(request.headers(), permission)
+}
+
+/// The rule for pages of other sites where a request leads.
+fn cors(matched: &Result<Matched, Unrouted>) -> &CorsRule {
+    match matched {
+        Ok(matched) => &matched.route.rules.cors,
+        Err(_) => &CorsRule::UNWRITTEN,
     }
 }

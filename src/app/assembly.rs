@@ -1,4 +1,4 @@
-//! Everything is put together here, before anything runs.
+//! Puts the children, slots and metrics of all rooms together, before anything runs.
 
 mod children;
 
@@ -10,8 +10,10 @@ use super::errors::BuildError;
 use super::reload::{self, Limited, LiveChildren, Reloading, SettingsOrigin, Values, Watching};
 use super::serving::{Serving, edition};
 use super::system::Bound;
+use super::tls::TlsInForce;
 use crate::admin::{
-    Admin, Check, Checks, Explain, Histories, Records, ReloadOrder, ReloadStatus, Reloads, Running,
+    Admin, Check, Checks, Explain, Histories, Listening, Records, ReloadOrder, ReloadStatus,
+    Reloads, Running,
 };
 use crate::api::{AskedRequest, Explainer, Feeds, Site};
 use crate::file_cache::{CallThreads, Files};
@@ -23,7 +25,7 @@ use crate::supervision::{
     ChildRef, ChildSpec, Env, Faults, PreparedTree, Pulse, Slot, SupervisorSpec, Tree,
 };
 use crate::telemetry::{AccessGuard, AccessSink, Metrics};
-use crate::wire::{Editions, HandlerCounters, RoutePatterns};
+use crate::wire::{Editions, HandlerCounters, HttpsRules, RoutePatterns};
 
 /// The name of the root supervisor.
 pub(super) const ROOT: &str = "perennial";
@@ -58,7 +60,7 @@ pub(super) struct Planned {
     pub(super) children: Arc<LiveChildren>,
 }
 
-/// What is told of the settings, and what reads them again and watches them.
+/// The status of the settings, and the children that read them again and watch them.
 type SettingsParts = (Arc<Reloads>, Option<(SupervisorSpec, Arc<Watching>)>);
 
 /// Builds the children of a system; holds what all of them need.
@@ -71,6 +73,7 @@ struct Builder {
     limited: Arc<Limited>,
     patterns: Arc<RoutePatterns>,
     listener_metrics: ListenerMetrics,
+    tls: Arc<TlsInForce>,
 }
 
 impl Assembly {
@@ -92,7 +95,7 @@ impl Assembly {
         let (files, file_cache) = builder.files()?;
         let serving = builder.serving(&files, &store);
         let site = Editions::new(serving.first(&builder.settings)?);
-        let admin_editions = Editions::new(edition(1, &builder.settings, Arc::clone(&admin)));
+        let admin_editions = builder.admin_editions(&admin);
         let (children, [admin_children, handlers, listeners]) =
             builder.live_children(sockets, &site, &admin_editions);
         let (reloads, settings) =
@@ -113,13 +116,11 @@ impl Assembly {
         let prepared = builder.prepare(spec, &pulse)?;
         let tree = prepared.tree();
         let metrics = Metrics::new(tree.clone());
-        metrics.add(builder.http());
+        builder.add_metrics(&metrics);
+        metrics.add(builder.listener_metrics);
         metrics.add(Arc::clone(&site));
         metrics.add(Arc::clone(&reloads));
         metrics.add_some(watching);
-        metrics.add(Arc::clone(&builder.limited.backups));
-        metrics.add(builder.access);
-        metrics.add(builder.listener_metrics);
         metrics.add(Arc::clone(&store));
         metrics.add(files.clone());
         metrics.add(Arc::clone(&incidents));
@@ -134,6 +135,7 @@ impl Assembly {
             store: Arc::clone(&store),
             explain: explain(&site),
             reloads: Arc::clone(&reloads),
+            listening: listening(&children, &builder.tls),
         });
         Ok(Self {
             bound,
@@ -172,6 +174,7 @@ impl Builder {
             patterns: Arc::new(patterns),
             faults: limited.faults.clone(),
             limited,
+            tls: TlsInForce::new(&settings.tls),
             settings,
             access,
             listener_metrics: ListenerMetrics::default(),
@@ -200,6 +203,20 @@ impl Builder {
         }
     }
 
+    /// The first edition of the admin listener.
+    fn admin_editions(&self, admin: &Arc<Admin>) -> Arc<Editions<Admin>> {
+        let https = HttpsRules::default();
+        Editions::new(edition(1, &self.settings, https, Arc::clone(admin)))
+    }
+
+    /// Adds the metrics of what all its children share.
+    fn add_metrics(&self, metrics: &Metrics) {
+        metrics.add(self.http());
+        metrics.add(Arc::clone(&self.tls));
+        metrics.add(Arc::clone(&self.limited.backups));
+        metrics.add(self.access.clone());
+    }
+
     /// A supervisor as the settings want all of them.
     fn supervisor(&self, name: &str) -> SupervisorSpec {
         SupervisorSpec::new(name).limits(reload::supervisor_limits(name, &self.settings))
@@ -214,7 +231,7 @@ impl Builder {
         }
     }
 
-    /// What is told of the settings, and the children that read them again, if they can be.
+    /// The status of the settings, and the children that read them again, if there is a file.
     fn settings(
         &self,
         origin: Option<SettingsOrigin>,
@@ -233,7 +250,8 @@ impl Builder {
         let reloads = Arc::new(Reloads::new(Some(child.clone()), status));
         let source = origin.source.clone();
         let watch = self.settings.server.watch;
-        let watching = Watching::new(source, child, Arc::clone(&reloads), watch);
+        let tls = Arc::clone(&self.tls);
+        let watching = Watching::new(source, child, Arc::clone(&reloads), watch, tls);
         let reloading = Arc::new(Reloading {
             values: Values::first(origin.values.clone()),
             origin,
@@ -245,6 +263,7 @@ impl Builder {
             admin: Arc::clone(admin),
             reloads: Arc::clone(&reloads),
             watching: Arc::clone(&watching),
+            tls: Arc::clone(&self.tls),
             faults: self.faults.clone(),
         });
         let supervisor = self
@@ -263,6 +282,18 @@ impl Builder {
         let spec = files.child_spec(&slot, self.faults.clone());
         Ok((files, spec))
     }
+}
+
+/// The function by which the admin listener tells the public addresses and the certificates.
+fn listening(children: &Arc<LiveChildren>, tls: &Arc<TlsInForce>) -> Box<Listening> {
+    let (children, tls) = (Arc::clone(children), Arc::clone(tls));
+    Box::new(move || {
+        let listeners = children.public.urls();
+        [
+            ("listeners", serde_json::json!(listeners)),
+            ("certificates", tls.view()),
+        ]
+    })
 }
 
 /// The function by which the admin listener explains a request to the site.

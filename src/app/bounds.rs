@@ -1,5 +1,4 @@
-//! The bounds of the public connections, as the settings want them: their number, also for each peer, and the bytes that they
-//! hold.
+//! The limits of the public connections from the settings: their number, also for each peer, and the bytes that they hold.
 
 use std::sync::Arc;
 

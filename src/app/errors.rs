@@ -1,4 +1,4 @@
-//! Why the daemon could not be built or started, and why it stops although nobody asked it to.
+//! The errors of building and starting the daemon, and the reasons for which it stops by itself.
 
 use crate::file_cache::RootFault;
 use crate::listener::SocketError;

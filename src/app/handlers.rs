@@ -15,7 +15,7 @@ use crate::settings::{AutoCount, ServerSettings};
 use crate::supervision::{ChildSpec, Faults, OrderError, QueueLimits, SupervisorRef, TreeChange};
 use crate::telemetry::AccessSink;
 use crate::wire::{
-    Access, ConnectionCounters, Drain, Editions, HandlerCounters, Parts, RoutePatterns,
+    Access, ConnectionCounters, Drain, Editions, HandlerCounters, Parts, RoutePatterns, TlsAcceptor,
 };
 
 /// Connections that may wait for one handler; they are few bytes each, and the listener waits when it is full.
@@ -33,6 +33,7 @@ pub(super) struct HandlerParts {
     pub(super) access: AccessSink,
     pub(super) faults: Faults,
     pub(super) drain: Drain,
+    pub(super) tls: Arc<TlsAcceptor>,
 }
 
 /// The request handlers.
@@ -90,6 +91,7 @@ impl RequestHandlers {
             access,
             faults,
             drain,
+            tls,
         } = &self.parts;
         let access = Some(Access {
             sink: access.clone(),
@@ -101,6 +103,7 @@ impl RequestHandlers {
             counters: Arc::clone(counters),
             drain: drain.another(),
             access,
+            tls: Arc::clone(tls),
         };
         request_handler::prepare(name, HANDLER_QUEUE, parts, GiveWay::Unasked, faults.clone())
     }

@@ -13,6 +13,7 @@ use crate::admin::NotReloaded;
 use crate::listener::{self, ConnectionBounds, ListenerCounters, ListenerState, SharedListening};
 use crate::request_handler::{HandlerLoad, HandlerRef, Handlers};
 use crate::supervision::{ChildSpec, Faults, OrderError, SupervisorRef};
+use crate::wire::Speaks;
 
 /// The parts that all listeners of a kind share.
 pub(super) struct ListenerParts {
@@ -33,6 +34,14 @@ pub(super) struct Listeners {
     running: Mutex<RunningListeners>,
 }
 
+/// A URL at which clients are served.
+#[derive(serde::Serialize)]
+pub(super) struct OpenUrl {
+    pub(super) url: String,
+    /// Whether its clients speak TLS.
+    tls: bool,
+}
+
 #[derive(Default)]
 struct RunningListeners {
     addresses: Vec<OpenAddress>,
@@ -41,27 +50,44 @@ struct RunningListeners {
 
 struct RunningListener {
     name: String,
-    socket: Arc<SharedListening>,
+    socket: SpeakingSocket,
     /// The load of the handler on its thread.
     near: Arc<HandlerLoad>,
 }
 
+/// A socket with the protocol of its clients.
+#[derive(Clone)]
+struct SpeakingSocket {
+    socket: Arc<SharedListening>,
+    speaks: Speaks,
+}
+
+impl SpeakingSocket {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.socket, &other.socket) && self.speaks == other.speaks
+    }
+}
+
 impl RunningListener {
-    fn serves(&self, (socket, handler): &(Arc<SharedListening>, HandlerRef)) -> bool {
-        Arc::ptr_eq(&self.socket, socket) && Arc::ptr_eq(&self.near, &handler.load)
+    fn serves(&self, (socket, handler): &(SpeakingSocket, HandlerRef)) -> bool {
+        self.socket.is(socket) && Arc::ptr_eq(&self.near, &handler.load)
     }
 }
 
 impl RunningListeners {
-    fn sockets(&self) -> impl Iterator<Item = &Arc<SharedListening>> {
-        self.addresses.iter().flat_map(|open| &open.sockets)
+    fn sockets(&self) -> impl Iterator<Item = SpeakingSocket> {
+        self.addresses.iter().flat_map(|open| {
+            let speaks = open.address.speaks;
+            let sockets = open.sockets.iter().cloned();
+            sockets.map(move |socket| SpeakingSocket { socket, speaks })
+        })
     }
 
     /// All pairs of a socket and a handler.
-    fn pairs(&self, handlers: &[HandlerRef]) -> Vec<(Arc<SharedListening>, HandlerRef)> {
+    fn pairs(&self, handlers: &[HandlerRef]) -> Vec<(SpeakingSocket, HandlerRef)> {
         let pairs = self.sockets().flat_map(|socket| {
             let handlers = handlers.iter().cloned();
-            handlers.map(move |handler| (Arc::clone(socket), handler))
+            handlers.map(move |handler| (socket.clone(), handler))
         });
         pairs.collect()
     }
@@ -97,6 +123,16 @@ impl Listeners {
         (missing.cloned().collect(), going.collect())
     }
 
+    /// The URLs at which clients reach them, and the protocol of each.
+    pub(super) fn urls(&self) -> Vec<OpenUrl> {
+        let running = self.running.lock();
+        let urls = running.addresses.iter().flat_map(|open| {
+            let tls = open.address.speaks == Speaks::Https;
+            open.urls().into_iter().map(move |url| OpenUrl { url, tls })
+        });
+        urls.collect()
+    }
+
     /// The specs of the listeners that are missing when these addresses are open, too, with their names.
     pub(super) fn missing(
         &self,
@@ -117,7 +153,7 @@ impl Listeners {
             taken.push(name.clone());
             running.all.push(RunningListener {
                 name: name.clone(),
-                socket: Arc::clone(socket),
+                socket: socket.clone(),
                 near: Arc::clone(&handler.load),
             });
             specs.push((name, spec.start_timeout(limit)));
@@ -128,7 +164,7 @@ impl Listeners {
     fn listener(
         &self,
         name: &str,
-        socket: &Arc<SharedListening>,
+        SpeakingSocket { socket, speaks }: &SpeakingSocket,
         handler: &HandlerRef,
     ) -> ChildSpec {
         let ListenerParts {
@@ -139,6 +175,7 @@ impl Listeners {
         } = &self.parts;
         let state = ListenerState::new(
             socket,
+            *speaks,
             Arc::clone(handlers),
             Some(Arc::clone(&handler.load)),
             bounds.clone(),
@@ -173,9 +210,11 @@ impl Listeners {
         };
         // From here on no client finds a unix socket; those that have are accepted.
         going.iter().for_each(OpenAddress::remove_file);
-        let kept: Vec<_> = self.running.lock().sockets().cloned().collect();
+        let kept: Vec<_> = self.running.lock().sockets().collect();
         let removed = surplus.into_iter().map(|listener| {
-            let closes = !kept.iter().any(|kept| Arc::ptr_eq(kept, &listener.socket));
+            let closes = !kept
+                .iter()
+                .any(|kept| Arc::ptr_eq(&kept.socket, &listener.socket.socket));
             self.remove(listener, closes)
         });
         join_all(removed).await;

@@ -18,7 +18,7 @@ use crate::supervision::{NodeView, Tree};
 
 /// After this much silence of the root supervisor no WATCHDOG=1 is sent; the service manager's own limit runs from then on.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
-/// How many times WATCHDOG=1 is sent within the time in which the service manager expects one.
+/// The number of times that WATCHDOG=1 is sent within the time in which the service manager expects one.
 const TIMES: u32 = 4;
 /// The most children that a status line names.
 const NAMES_MAX: usize = 4;

@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::supervision::ExitReason;
 
-/// What the daemon does at the moment. A phase is only ever followed by a later one.
+/// A stage in the life of the daemon. A phase is only ever followed by a later one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Sockets are bound; clients wait in the kernel's backlog.

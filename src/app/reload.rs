@@ -25,17 +25,16 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use super::serving::{Serving, edition};
+use super::tls::TlsInForce;
 use crate::admin::{Admin, NotReloaded, ReloadOrder, Reloaded, Reloads};
 use crate::api::Site;
-use crate::settings::{
-    CheckedFolders, LoadError, LoadedSettings, SettingValues, Settings, SettingsSource, plan,
-};
+use crate::settings::{LoadError, LoadedSettings, SettingValues, Settings, SettingsSource, plan};
 use crate::supervision::{
     BatchLimits, BlockingChild, BoxError, ChildSpec, Delivery, Faults, Incarnation, QueueLimits,
     Slot,
 };
-use crate::telemetry::{AccessSink, LogControl};
-use crate::wire::{Edition, Editions};
+use crate::telemetry::{AccessSink, LogControl, OUTCOME};
+use crate::wire::{Edition, Editions, HttpsRules};
 pub(super) use children::LiveChildren;
 pub(super) use limits::{Limited, supervisor_limits};
 use logs::OpenedLogs;
@@ -87,6 +86,7 @@ pub(super) struct Reloading {
     pub(super) admin: Arc<Editions<Admin>>,
     pub(super) reloads: Arc<Reloads>,
     pub(super) watching: Arc<Watching>,
+    pub(super) tls: Arc<TlsInForce>,
     pub(super) faults: Faults,
     /// The values in force, and those of the edition that is being put in force. Whoever reloads or finishes a reload holds them
     /// all the time.
@@ -117,6 +117,9 @@ impl Reloading {
             self.reloads.under_way.store(false, Ordering::Release);
             // If the incarnation before died after the step that decides, the rest is done now.
             self.finish(&mut values);
+            if let Some(outcome) = values.outcome_of_the_dead() {
+                self.note(&outcome);
+            }
             drop(values);
             Ok(Reloader {
                 reloading: Arc::clone(&self),
@@ -136,14 +139,12 @@ impl Reloading {
         if let Some(reloaded) = values.done(order.id()) {
             return Ok(reloaded);
         }
-        let loaded = self.origin.source.load(CheckedFolders::AllButData);
-        let loaded = loaded.map_err(|error| NotReloaded::Faulty(faults(error)))?;
-        self.faults.hit(LOADED);
         let LoadedSettings {
             settings,
             warnings,
             values: next,
-        } = loaded;
+            ..
+        } = self.load()?;
         let (number, in_force) = &values.in_force;
         let (number, plan) = (*number, plan(in_force, &next));
         let restart = match plan.refused {
@@ -178,6 +179,7 @@ impl Reloading {
         let new = self.children.prepare(settings)?;
         self.faults.hit(BUILT);
         wanted()?;
+        self.tls.prepare(&settings.tls);
         let started = wait_for(self.children.start(new, settings))?;
         self.faults.hit(STARTED);
         // Last, because a new file may be one too many, for which the oldest is removed.
@@ -204,6 +206,31 @@ impl Reloading {
         adopted.map(|()| reloaded)
     }
 
+    /// The refusal of settings with faults. Addresses that could not be listened on are told, too, if they can be read.
+    fn faulty(&self, error: LoadError) -> NotReloaded {
+        let faulty = NotReloaded::Faulty(faults(error));
+        let settings = self.origin.source.addresses();
+        match settings.map(|settings| self.children.look_at_addresses(&settings)) {
+            Ok(Err(addresses)) => faulty.and(addresses),
+            Ok(Ok(())) | Err(_) => faulty,
+        }
+    }
+
+    /// Reads the settings, unless something is wrong with them, or nothing is written: then all that is served would go.
+    fn load(&self) -> Result<LoadedSettings, NotReloaded> {
+        let in_force = Arc::clone(&self.site.current().responder.settings);
+        let loaded = self.origin.source.load_again(&in_force);
+        let loaded = loaded.map_err(|error| self.faulty(error))?;
+        self.faults.hit(LOADED);
+        if loaded.is_blank {
+            let file = self.origin.source.name();
+            return Err(NotReloaded::Faulty(vec![format!(
+                "{file}: nothing is written in it, as in a file that is just being saved; if all defaults are meant, write [server]"
+            )]));
+        }
+        Ok(loaded)
+    }
+
     /// Refuses an order for another file than the one that is read.
     fn must_mean(&self, asked: Option<&Path>) -> Result<(), NotReloaded> {
         let reads = self.origin.source.file();
@@ -226,13 +253,13 @@ impl Reloading {
             self.set_level(level);
         }
         for warning in &reloaded.warnings {
-            tracing::warn!("reload: {warning}");
+            tracing::warn!(name: OUTCOME, "reload: {warning}");
         }
         for change in &reloaded.changes {
-            tracing::info!("reload: {change}");
+            tracing::info!(name: OUTCOME, "reload: {change}");
         }
         let generation = reloaded.generation;
-        tracing::info!(generation, "the settings are read again and in force");
+        tracing::info!(name: OUTCOME, generation, "the settings are read again and in force");
         if heard {
             self.set_level(level);
         }
@@ -249,7 +276,7 @@ impl Reloading {
 
     fn set_level(&self, level: &str) {
         if let Err(error) = self.origin.log.set_level(level) {
-            tracing::error!(%error, "reload: the log level stays");
+            tracing::error!(%error, "reload: the log level could not be changed");
         }
     }
 
@@ -269,7 +296,7 @@ impl Reloading {
     /// Removes the children that the settings in force do not ask for.
     fn finish_children(&self) {
         let settings = Arc::clone(&self.site.current().responder.settings);
-        if let Err(error) = wait_for(self.children.finish(&settings.server)) {
+        if let Err(error) = wait_for(self.children.finish(&settings)) {
             tracing::error!(%error, "reload: children that are not wanted any more stay until the next reload");
         }
         self.faults.hit(REMOVED);
@@ -298,11 +325,13 @@ impl Reloading {
             self.serving.feeds.follow(&site.responder.routes);
         }
         self.faults.hit(REPLACED);
+        self.tls.set(&settings.tls);
         self.limited.set(&self.serving, settings);
         self.faults.hit(FINISHING);
         self.replace_backups();
         let admin = Arc::clone(&self.admin.current().responder);
-        self.admin.replace(edition(number, settings, admin));
+        self.admin
+            .replace(edition(number, settings, HttpsRules::default(), admin));
         site.responder.routes.resize();
         self.watching.want(settings.server.watch);
         {
@@ -321,14 +350,15 @@ impl Reloading {
         drop(status);
         match outcome {
             Ok(reloaded) if reloaded.changes.is_empty() => {
-                tracing::info!("the settings were read again: nothing has changed");
+                tracing::info!(name: OUTCOME, "the settings were read again: nothing has changed");
             }
             Ok(_) => {}
+            Err(died @ NotReloaded::Died) => tracing::error!(name: OUTCOME, "reload: {died}"),
             Err(refused) => {
                 for line in refused.lines() {
-                    tracing::error!("reload: {line}");
+                    tracing::error!(name: OUTCOME, "reload: {line}");
                 }
-                tracing::error!("reload: the settings are refused, nothing has changed");
+                tracing::error!(name: OUTCOME, "reload: the settings are refused, nothing has changed");
             }
         }
     }
@@ -337,6 +367,7 @@ impl Reloading {
     fn obey(&self, order: &Delivery<ReloadOrder>, incarnation: &Incarnation) {
         let mut values = self.values.lock();
         if !order.dry_run {
+            values.begin(order);
             self.reloads.begun.fetch_add(1, Ordering::AcqRel);
             self.reloads.under_way.store(true, Ordering::Release);
         }
@@ -347,8 +378,13 @@ impl Reloading {
             match &outcome {
                 _ if killed => {}
                 // Nothing was read.
-                Err(other @ NotReloaded::OtherFile { .. }) => tracing::warn!("reload: {other}"),
+                Err(refused @ NotReloaded::OtherFile { .. }) => {
+                    tracing::warn!(name: OUTCOME, "reload: {refused}");
+                }
                 outcome => self.note(outcome),
+            }
+            if !killed {
+                values.begun = None;
             }
             self.reloads.under_way.store(false, Ordering::Release);
         }

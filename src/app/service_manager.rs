@@ -9,7 +9,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a message may wait for room in the manager's queue; the thread that sends it also watches the supervisor.
+/// The longest time that a message may wait for room in the manager's queue; the thread that sends it also watches the
+/// supervisor.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The connection to the service manager that started the process.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::api::{Feeds, RouteTable, Site, declared};
+use crate::api::{Feeds, KeptLists, RouteTable, Site, declared};
 use crate::file_cache::{Files, RootFault};
 use crate::settings::Settings;
 use crate::storage::{ProposedResources, Store};
-use crate::wire::{ConnectionCounters, Edition, Hosts, RoutePatterns};
+use crate::wire::{ConnectionCounters, Edition, Hosts, HttpsRules, RequestRules, RoutePatterns};
 
 /// The parts that all editions share.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Serving {
         self.edition(1, &Arc::new(settings.clone()), &resources, None)
     }
 
-    /// What these settings ask for, with the numbers of their resources. Routes that there were in the edition `before` go on
+    /// The edition of these settings, with the numbers of their resources. Routes that there were in the edition `before` go on
     /// with their queues.
     pub(super) fn edition(
         &self,
@@ -45,23 +45,33 @@ impl Serving {
             routes: Arc::new(routes),
             files: self.files.clone(),
             store: Arc::clone(&self.store),
+            lists: KeptLists::new(settings.limits.kept_lists),
             feeds: Arc::clone(&self.feeds),
             counters: Arc::clone(&self.counters),
             hosts: Hosts::new(&settings.server.hosts),
             settings: Arc::clone(settings),
         };
-        Ok(edition(number, settings, Arc::new(site)))
+        let https = HttpsRules::new(&settings.tls);
+        Ok(edition(number, settings, https, Arc::new(site)))
     }
 }
 
 /// An edition of what `responder` answers.
-pub(super) fn edition<R>(number: u64, settings: &Settings, responder: Arc<R>) -> Edition<R> {
+pub(super) fn edition<R>(
+    number: u64,
+    settings: &Settings,
+    https: HttpsRules,
+    responder: Arc<R>,
+) -> Edition<R> {
     Edition {
         number,
-        limits: settings.limits,
+        rules: RequestRules {
+            limits: settings.limits,
+            logs: settings.logging.access,
+            logs_query: settings.logging.access_query,
+        },
         hosts: Hosts::new(&settings.server.hosts),
-        access_lines: settings.logging.access,
-        access_queries: settings.logging.access_query,
+        https,
         responder,
     }
 }

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Stop;
 use crate::admin::ReloadOrder;
 use crate::supervision::ChildRef;
-use crate::telemetry::{LogControl, Reopen};
+use crate::telemetry::{LogControl, OUTCOME, Reopen};
 
 /// The answer to a signal that comes while the daemon stops.
 const ALREADY: &str = "already stopping; requests in flight may take until server.drain has passed. SIGKILL ends the \
@@ -31,12 +31,13 @@ impl OnSignal {
     fn hangup(&self) {
         let order = |reloader: &ChildRef<ReloadOrder>| reloader.tell(ReloadOrder::apply());
         match self.reloader.as_ref().map(order) {
-            Some(Ok(())) => tracing::info!("SIGHUP: the settings are read again"),
+            Some(Ok(())) => tracing::info!(name: OUTCOME, "SIGHUP: the settings are read again"),
             Some(Err(refused)) => tracing::error!(
+                name: OUTCOME,
                 "SIGHUP: the settings are not read again: {:?}",
                 refused.reason
             ),
-            None => tracing::info!("SIGHUP: there is no file to read again"),
+            None => tracing::info!(name: OUTCOME, "SIGHUP: there is no file to read again"),
         }
     }
 
@@ -51,13 +52,17 @@ impl OnSignal {
     }
 }
 
-/// The signals that are caught, with their names.
-const CAUGHT: [(&str, SignalKind); 5] = [
+/// The signals that must never end the process, with their names. They are caught before the settings are read.
+const FIRST: [(&str, SignalKind); 2] = [
+    ("SIGHUP", SignalKind::hangup()),
+    ("SIGUSR1", SignalKind::user_defined1()),
+];
+/// The signals that end the process. Until they are caught, they end it at once, also if a folder does not answer that is looked
+/// at.
+const ENDING: [(&str, SignalKind); 3] = [
     ("SIGTERM", SignalKind::terminate()),
     ("SIGINT", SignalKind::interrupt()),
     ("SIGQUIT", SignalKind::quit()),
-    ("SIGHUP", SignalKind::hangup()),
-    ("SIGUSR1", SignalKind::user_defined1()),
 ];
 
 /// Signals that are caught from now on, and acted on once [`Signals::watch`] runs.
@@ -68,16 +73,27 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Catches the signals, so that none of them kills the process while it starts.
-    pub(crate) fn catch() -> io::Result<Self> {
+    /// Catches the signals that must never end the process.
+    pub(crate) fn catch_first() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()?;
-        let entered = runtime.enter();
-        let caught = CAUGHT.map(|(name, kind)| Ok((name, signal(kind)?)));
-        let caught = caught.into_iter().collect::<io::Result<_>>()?;
+        let caught = Vec::new();
+        Self { runtime, caught }.and(&FIRST)
+    }
+
+    /// Catches the others, too, so that none of them kills the process while it starts.
+    pub(crate) fn catch_all(self) -> io::Result<Self> {
+        self.and(&ENDING)
+    }
+
+    fn and(mut self, more: &[(&'static str, SignalKind)]) -> io::Result<Self> {
+        let entered = self.runtime.enter();
+        for (name, kind) in more {
+            self.caught.push((name, signal(*kind)?));
+        }
         drop(entered);
-        Ok(Self { runtime, caught })
+        Ok(self)
     }
 
     /// Acts on them, on a thread that ends with the process.

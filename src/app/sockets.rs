@@ -8,9 +8,11 @@ use parking_lot::Mutex;
 
 use super::system::Bound;
 use crate::listener::{
-    Inherited, OpenTo, SharedListening, SocketError, SocketFile, bind, bind_unix,
+    Inherited, OpenTo, SharedListening, SocketError, SocketFile, bind, bind_unix, try_bind,
+    try_bind_unix,
 };
-use crate::settings::{AdminListen, Listen, ServerSettings};
+use crate::settings::{AdminListen, Listen, ServerSettings, Settings};
+use crate::wire::Speaks;
 
 /// An address at which clients come in, with all that decides on its sockets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,7 @@ pub(super) struct ListenAddress {
     /// As `server.ipv6_only` says, for an address of IPv6.
     ipv6_only: bool,
     open_to: OpenTo,
+    pub(super) speaks: Speaks,
 }
 
 impl fmt::Display for ListenAddress {
@@ -28,20 +31,26 @@ impl fmt::Display for ListenAddress {
 }
 
 impl ListenAddress {
-    fn new(listen: Listen, server: &ServerSettings, open_to: OpenTo) -> Self {
+    fn new(listen: Listen, server: &ServerSettings, open_to: OpenTo, speaks: Speaks) -> Self {
         let is_ipv6 = matches!(listen, Listen::Tcp(address) if address.is_ipv6());
         Self {
             listen,
             ipv6_only: is_ipv6 && server.ipv6_only,
             open_to,
+            speaks,
         }
     }
 
     /// The public ones.
-    pub(super) fn public(server: &ServerSettings) -> Vec<Self> {
-        let all = server.listen.iter().cloned();
-        all.map(|listen| Self::new(listen, server, OpenTo::Group))
-            .collect()
+    pub(super) fn public(settings: &Settings) -> Vec<Self> {
+        let http = settings.server.listen.iter();
+        let http = http.map(|listen| (listen, Speaks::Http));
+        let https = settings.tls.listen.iter();
+        let https = https.map(|listen| (listen, Speaks::Https));
+        let new = |(listen, speaks): (&Listen, Speaks)| {
+            Self::new(listen.clone(), &settings.server, OpenTo::Group, speaks)
+        };
+        http.chain(https).map(new).collect()
     }
 
     /// That of the admin listener.
@@ -50,7 +59,7 @@ impl ListenAddress {
             AdminListen::Tcp(address) => Listen::Tcp(*address),
             AdminListen::Unix(path) => Listen::Unix(path.clone()),
         };
-        vec![Self::new(listen, server, OpenTo::Owner)]
+        vec![Self::new(listen, server, OpenTo::Owner, Speaks::Http)]
     }
 }
 
@@ -67,7 +76,8 @@ impl OpenAddress {
     pub(super) fn urls(&self) -> Vec<String> {
         let addresses = self.sockets.iter().filter_map(|socket| socket.address());
         let addresses = addresses.filter_map(Result::ok);
-        let urls = addresses.map(|address| format!("http://{address}"));
+        let scheme = self.address.speaks.scheme();
+        let urls = addresses.map(|address| format!("{scheme}://{address}"));
         let file = self.file.as_ref();
         urls.chain(file.map(|file| format!("unix:{}", file.path.display())))
             .collect()
@@ -123,6 +133,21 @@ impl SocketOpener {
         }
     }
 
+    /// The reasons why sockets of these addresses could not be opened now in the place of those that are `going`. No client
+    /// notices, and nothing is changed.
+    pub(super) fn faults(
+        &self,
+        addresses: &[ListenAddress],
+        going: &[Arc<SharedListening>],
+    ) -> Vec<SocketError> {
+        let tried = addresses.iter().map(|address| match &address.listen {
+            Listen::Tcp(at) => try_bind(*at, address.ipv6_only, going),
+            Listen::Unix(path) => try_bind_unix(path),
+            Listen::Inherited(name) => self.inherited.named(name).map(drop),
+        });
+        tried.filter_map(Result::err).collect()
+    }
+
     fn open_one(
         &self,
         address: &ListenAddress,
@@ -157,7 +182,7 @@ impl SocketOpener {
             all.any(|address| matches!(&address.listen, Listen::Inherited(of) if of == name))
         };
         if let Some(names) = self.inherited.names_besides(is_named) {
-            tracing::warn!(%names, "sockets were passed to this process that server.listen does not name: write systemd:NAME");
+            tracing::warn!(%names, "sockets were passed to this process that neither server.listen nor tls.listen names: write systemd:NAME");
         }
     }
 
@@ -180,19 +205,23 @@ impl SocketOpener {
 
 /// The addresses at which clients reach these sockets.
 pub(super) fn bound(public: &[OpenAddress], admin: &[OpenAddress]) -> io::Result<Bound> {
-    let addresses = |open: &[OpenAddress]| -> io::Result<Vec<_>> {
-        let sockets = open.iter().flat_map(|open| &open.sockets);
+    let addresses = |open: &[OpenAddress], speaks| -> io::Result<Vec<_>> {
+        let open = open.iter().filter(|open| open.address.speaks == speaks);
+        let sockets = open.flat_map(|open| &open.sockets);
         sockets.filter_map(|socket| socket.address()).collect()
     };
     let files = |open: &[OpenAddress]| -> Vec<_> {
         let files = open.iter().filter_map(|open| open.file.as_ref());
         files.map(|file| file.path.clone()).collect()
     };
-    let tcp = addresses(admin)?.into_iter().map(AdminListen::Tcp);
+    let tcp = addresses(admin, Speaks::Http)?
+        .into_iter()
+        .map(AdminListen::Tcp);
     let unix = files(admin).into_iter().map(AdminListen::Unix);
     let none = || io::Error::from(io::ErrorKind::AddrNotAvailable);
     Ok(Bound {
-        public: addresses(public)?,
+        public: addresses(public, Speaks::Http)?,
+        tls: addresses(public, Speaks::Https)?,
         unix: files(public),
         admin: tcp.chain(unix).next().ok_or_else(none)?,
     })
@@ -205,10 +234,10 @@ mod tests {
     use crate::settings::Settings;
 
     fn addresses((listen, ipv6_only): (&[&str], bool)) -> Vec<ListenAddress> {
-        let mut server = Settings::default().server;
-        server.listen = listen.iter().map(|text| text.parse().unwrap()).collect();
-        server.ipv6_only = ipv6_only;
-        ListenAddress::public(&server)
+        let mut settings = Settings::default();
+        settings.server.listen = listen.iter().map(|text| text.parse().unwrap()).collect();
+        settings.server.ipv6_only = ipv6_only;
+        ListenAddress::public(&settings)
     }
 
     #[test]
@@ -243,9 +272,9 @@ mod tests {
             assert_eq!(told(&have, &difference.surplus), going, "{old:?} {new:?}");
             assert_eq!(told(&want, &difference.missing), missing, "{old:?} {new:?}");
         }
-        let server = Settings::default().server;
-        let admin = ListenAddress::admin(&server);
-        let public = ListenAddress::public(&server);
+        let settings = Settings::default();
+        let admin = ListenAddress::admin(&settings.server);
+        let public = ListenAddress::public(&settings);
         assert!(admin.len() == 1 && !public.contains(&admin[0]));
     }
 
@@ -256,11 +285,16 @@ mod tests {
         let unix = format!("unix:{}", path.display());
         let opener = SocketOpener::new(Inherited::default());
         let wanted = addresses((&[&unix, "systemd:a", "systemd:b"], false));
+        assert_eq!(opener.faults(&wanted, &[]).len(), 2);
         let failed = opener.open_both(&wanted, &[], &[]).unwrap_err();
         assert_eq!(failed.len(), 2);
         assert!(!path.exists());
         let (open, _) = opener.open_both(&wanted[..1], &[], &[]).unwrap();
         assert!(path.exists() && open[0].urls() == [unix]);
+        assert_eq!(opener.faults(&wanted[..1], &[]).len(), 1);
+        assert!(path.exists());
+        let nowhere = addresses((&["unix:/nowhere/http.sock"], false));
+        assert_eq!(opener.faults(&nowhere, &[]).len(), 1);
         opener.remove_files();
         assert!(!path.exists());
     }

@@ -25,6 +25,8 @@ use crate::telemetry::Reopen;
 pub struct Bound {
     /// Of the public listeners that have one, in the order of the settings.
     pub public: Vec<SocketAddr>,
+    /// Of those that speak TLS.
+    pub tls: Vec<SocketAddr>,
     /// Paths of the public unix sockets that were made, in the order of the settings.
     pub unix: Vec<PathBuf>,
     /// Of the admin listener.
@@ -75,7 +77,7 @@ impl System {
         Self::with_origin(settings, inherited, None)
     }
 
-    /// The same with settings that can be read again.
+    /// Builds a system whose settings a reload can read again.
     pub(super) fn with_origin(
         settings: Settings,
         inherited: Inherited,
@@ -124,11 +126,8 @@ impl System {
         let (stop, store) = (self.stop.clone(), Arc::clone(&self.parts.store));
         let notifier = self.notifier.take();
         self.stop.phases.enter(Phase::Starting);
-        for address in &self.parts.bound.public {
-            tracing::info!("listening on http://{address}");
-        }
-        for path in &self.parts.bound.unix {
-            tracing::info!("listening on unix:{}", path.display());
+        for open in planned.children.public.urls() {
+            tracing::info!("listening on {}", open.url);
         }
         match &self.parts.bound.admin {
             AdminListen::Tcp(address) => tracing::info!("admin on http://{address}"),
@@ -239,6 +238,7 @@ fn live(planned: Planned, mut notifier: Option<Notifier>, store: &Arc<dyn Store>
         }
         children.opener.look_at_files();
         ran += gap.min(RAN_MAX);
+        watched.notice_hangs(ran);
         if let Some(age) = watched.overdue(ran)
             && verdict.set(ExitReason::Hung { age }).is_ok()
         {

@@ -7,7 +7,7 @@ use super::name::{BackupName, store_part};
 use super::run::{BackupRunError, Run, now};
 use super::target::{self, BackupTarget as _, Found};
 use crate::settings::{BackupSettings, BackupTo, Settings};
-use crate::storage::{BackupError, Manifest, Moment, restore_backup, store_in};
+use crate::storage::{Manifest, Moment, no_store, restore_backup, store_in};
 
 /// A folder of backups, or a bucket, as a command names it.
 pub(crate) struct BackupPlace(BackupTo);
@@ -42,26 +42,33 @@ pub(crate) fn back_up(
     place: &BackupPlace,
 ) -> Result<(String, Manifest), BackupRunError> {
     let data = settings.server.data.clone();
-    let store = store_in(&data).ok_or(BackupRunError::Write(BackupError::NoStore(data)))?;
+    let store = store_in(&data).ok_or_else(|| BackupRunError::Write(no_store(&data)))?;
     let target = target::open(&place.0, &settings.backup)?;
     let run = Run::new(settings, place.0.clone());
     let (name, manifest) = run.make(&*target, store_part(store), now())?;
     Ok((format!("{}/{name}", place.0), manifest))
 }
 
-/// Restores the backup of a place that has a moment.
+/// Restores the backup of a place that has a moment. `tell` is told first which one that is, and one of another store that may
+/// have the moment, too.
 pub(crate) fn restore(
     settings: &BackupSettings,
     from: &BackupPlace,
     at: Moment,
     into: &Path,
+    tell: impl FnOnce(String, Option<String>),
 ) -> Result<Manifest, BackupRunError> {
     let (place, named) = split(&from.0);
     let target = target::open(&place, settings)?;
-    let name = match named {
-        Some(name) => name,
-        None => choose(&target.list()?, at).ok_or(BackupRunError::NoBackup(place))?,
+    let chosen = match named {
+        Some(name) => Some(Chosen { name, other: None }),
+        None => choose(&target.list()?, at),
     };
+    let Some(Chosen { name, other }) = chosen else {
+        return Err(BackupRunError::NoBackup(place));
+    };
+    let path = |name| format!("{place}/{name}");
+    tell(path(name), other.map(path));
     let mut from = target.read(name)?;
     restore_backup(&mut *from, at, into).map_err(|error| BackupRunError::Restore { name, error })
 }
@@ -81,15 +88,31 @@ fn split(from: &BackupTo) -> (BackupTo, Option<BackupName>) {
     }
 }
 
-/// The backup from which a moment is restored: the first one after it, which has what was before; else the newest.
-fn choose(found: &Found, at: Moment) -> Option<BackupName> {
-    let mut names = found.backups.iter().map(|(name, _)| *name);
-    let newest = names.clone().next_back();
-    match at {
-        Moment::Latest => newest,
-        Moment::Change(change) => names.find(|name| name.change >= change).or(newest),
-        Moment::Time(ms) => names.find(|name| name.taken > ms / 1000).or(newest),
-    }
+/// A backup from which a moment is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Chosen {
+    name: BackupName,
+    /// The newest one of another store that may have that moment, too: a restore begins another store, so that the same moment
+    /// may be in the past that was given up.
+    other: Option<BackupName>,
+}
+
+/// The backup from which a moment is restored: of those of the store of the newest one, the first after the moment, which has
+/// what was before; else the newest.
+fn choose(found: &Found, at: Moment) -> Option<Chosen> {
+    let names = found.backups.iter().map(|(name, _)| *name);
+    let newest = names.clone().next_back()?;
+    let is_after = |name: &BackupName| match at {
+        Moment::Latest => false,
+        Moment::Change(change) => name.change >= change,
+        Moment::Time(ms) => name.taken > ms / 1000,
+    };
+    let mut own = names.clone().filter(|name| name.store == newest.store);
+    let mut others = names.filter(|name| name.store != newest.store);
+    Some(Chosen {
+        name: own.find(is_after).unwrap_or(newest),
+        other: others.rfind(is_after),
+    })
 }
 
 #[cfg(test)]
@@ -118,9 +141,45 @@ mod tests {
             (Moment::Time(10_000), 20),
             (Moment::Time(99_000), 30),
         ] {
-            assert_eq!(choose(&found, at), Some(name(chosen)), "{at:?}");
+            let chosen = Chosen {
+                name: name(chosen),
+                other: None,
+            };
+            assert_eq!(choose(&found, at), Some(chosen), "{at:?}");
         }
         assert_eq!(choose(&Found::default(), Moment::Latest), None);
+    }
+
+    #[test]
+    fn a_moment_is_restored_from_the_store_of_the_newest_backup_and_others_are_told() {
+        let name = |taken, change, store| BackupName {
+            taken,
+            change,
+            store,
+        };
+        // The first store was restored to change 5, and the second one goes on from there.
+        let [old, older] = [name(20, 10, 1), name(10, 4, 1)];
+        let [new, newest] = [name(30, 8, 2), name(40, 9, 2)];
+        let found = Found {
+            backups: [older, old, new, newest].map(|name| (name, 1)).to_vec(),
+            ..Found::default()
+        };
+        for (at, chosen, other) in [
+            (Moment::Latest, newest, None),
+            (Moment::Change(4), new, Some(old)),
+            (Moment::Change(7), new, Some(old)),
+            (Moment::Change(9), newest, Some(old)),
+            (Moment::Change(10), newest, Some(old)),
+            (Moment::Change(11), newest, None),
+            (Moment::Time(15_000), new, Some(old)),
+            (Moment::Time(25_000), new, None),
+        ] {
+            let chosen = Chosen {
+                name: chosen,
+                other,
+            };
+            assert_eq!(choose(&found, at), Some(chosen), "{at:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! When the next backup is due, and when the newest one is verified. Moments are in seconds since 1970.
+//! Computes when the next backup is due, and when the newest one is verified. Moments are in seconds since 1970.
 
 use std::time::Duration;
 

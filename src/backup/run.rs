@@ -15,7 +15,7 @@ use super::name::{BackupName, store_part};
 use super::target::{self, BackupTarget, Found, TargetError};
 use super::thinning::superfluous;
 use crate::num::{as_millis, as_u64};
-use crate::settings::{BackupSettings, BackupTo, Reserve, Settings};
+use crate::settings::{AutoSize, BackupSettings, BackupTo, Settings};
 use crate::storage::{
     BackupError, BackupPlan, BackupTask, JournalFiles, Manifest, Moment, ReadCounter, Store,
     TaskProgress, Untold, restore_backup, spare_bytes, store_in,
@@ -37,7 +37,7 @@ pub(super) struct Run {
     pub(super) scratch: PathBuf,
     /// The data folder, and the room that is left free there.
     pub(super) data: PathBuf,
-    pub(super) reserve: Reserve,
+    pub(super) reserve: AutoSize,
     /// The store, if a daemon has it open: it tells how far a run is.
     pub(super) store: Option<Arc<dyn Store>>,
     pub(super) metrics: BackupMetrics,
@@ -210,7 +210,7 @@ impl Run {
         })
     }
 
-    /// Whether a backup of so many bytes can be restored without taking the room that writes need.
+    /// Looks whether a backup of so many bytes can be restored without taking the room that writes need.
     fn has_room(&self, scratch: &Path, bytes: u64) -> Result<(), BackupRunError> {
         let needed = bytes.saturating_mul(ROOM_FACTOR);
         let spare = fs::create_dir_all(scratch).and_then(|()| spare_bytes(scratch, self.reserve));

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::child::{BEFORE_RUN, BackupSchedule};
 use super::run::IN_THE_MIDDLE;
-use crate::settings::{BackupSettings, Reserve, Settings};
+use crate::settings::{AutoSize, BackupSettings, Settings};
 use crate::storage::Store;
 use crate::supervision::{ChildSpec, Faults, OrderError, SupervisorRef};
 use crate::telemetry::{MetricSource, Rows};
@@ -19,7 +19,7 @@ const CHILD: &str = "backup";
 const REPLACING: &str = "backup.replacing";
 
 /// The settings of a schedule.
-type ScheduleSettings = (BackupSettings, Reserve);
+type ScheduleSettings = (BackupSettings, AutoSize);
 
 /// The schedule that is in force, if there is one.
 #[derive(Debug)]

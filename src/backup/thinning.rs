@@ -1,4 +1,4 @@
-//! Which backups are removed: of the past few hours, days, weeks, months and years the newest one each is kept
+//! Chooses the backups that are removed: of each recent hour, day, week, month and year, as configured, the newest one is kept
 //! (grandfather, father, son).
 
 use std::collections::BTreeSet;

@@ -18,8 +18,8 @@ use over_unix::UnixConnector;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The time limit for each read and write where the daemon may wait for its disk, or for the outcome of an order.
 const PATIENCE_WITH_WORK: Duration = Duration::from_secs(100);
-/// How often a request that changes nothing is sent. A listener with too many connections may close one before its answer is
-/// sent.
+/// The most times that a request that changes nothing is sent. A listener with too many connections may close one before its
+/// answer is sent.
 const ATTEMPTS: usize = 3;
 /// The largest answer that is taken whole.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
@@ -29,6 +29,10 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 pub(super) enum ClientError {
     #[error("nothing answers at {0}; is the daemon running, and is that its admin address?")]
     Unreachable(String, #[source] Box<ureq::Error>),
+    #[error(
+        "{0} may not be opened by this user: run the command as the user that the daemon runs as, or as root"
+    )]
+    Denied(String, #[source] Box<ureq::Error>),
     #[error(
         "{0} did not answer in time; the daemon there may be stuck or stopped: look at its log"
     )]
@@ -65,7 +69,17 @@ impl ClientError {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable(..) | Self::Silent(_) | Self::Broken(..) | Self::Cut(..) => true,
+            Self::Denied(..) => false,
             Self::Refused { status, .. } => *status >= 500,
+        }
+    }
+
+    /// The reasons of a refusal, one by one.
+    pub(super) fn reasons(&self) -> &[String] {
+        if let Self::Refused { reasons, .. } = self {
+            reasons
+        } else {
+            &[]
         }
     }
 
@@ -163,11 +177,14 @@ impl AdminClient {
         format!("{}{path}", self.base)
     }
 
-    fn answer(&self, path: &str, answer: Answer) -> Result<AdminAnswer, ClientError> {
+    fn answer(&self, path: &str, answer: HttpResult) -> Result<AdminAnswer, ClientError> {
         let address = self.address.clone();
         let answer = match answer {
             Ok(answer) => answer,
             Err(ureq::Error::Timeout(_)) => return Err(ClientError::Silent(address)),
+            Err(error) if is_denied(&error) => {
+                return Err(ClientError::Denied(address, Box::new(error)));
+            }
             Err(error) if is_cut(&error) => return Err(ClientError::Cut(address, Box::new(error))),
             Err(error) => return Err(ClientError::Unreachable(address, Box::new(error))),
         };
@@ -198,7 +215,8 @@ impl AdminClient {
     }
 }
 
-type Answer = Result<ureq::http::Response<Body>, ureq::Error>;
+/// The answer to a request, whatever its status, or the reason why there is none.
+type HttpResult = Result<ureq::http::Response<Body>, ureq::Error>;
 
 /// The body of a 200.
 pub(super) fn get(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
@@ -213,7 +231,7 @@ pub(super) fn post(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
 }
 
 /// Whether the connection was closed before an answer came.
-fn was_closed(answer: &Answer) -> bool {
+fn was_closed(answer: &HttpResult) -> bool {
     answer.as_ref().err().is_some_and(is_cut)
 }
 
@@ -227,4 +245,9 @@ fn is_cut(error: &ureq::Error) -> bool {
         UnexpectedEof,
     ];
     matches!(error, ureq::Error::Io(error) if kinds.contains(&error.kind()))
+}
+
+/// Whether this user may not open the socket.
+fn is_denied(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::Io(error) if error.kind() == io::ErrorKind::PermissionDenied)
 }

@@ -5,24 +5,26 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use super::check::{ASKED_TO_MEND, asked_to_mend};
-use super::{Exit, LoadOrSay as _, complain, say};
+use super::{Exit, LoadOrSay as _, complain, config_fault, say};
 use crate::backup::{BackupPlace, BackupRunError, back_up};
-use crate::settings::{CheckedFolders, SettingsSource};
+use crate::settings::SettingsSource;
 use crate::storage::{
     BackupError, BackupPlan, JournalFiles, Manifest, Untold, moment_text, verify_backup,
 };
 
 /// A backup in a folder or bucket needs the settings of backups; one in a file needs only the data folder, whatever else is wrong
 /// with the settings.
-pub(super) fn run(source: SettingsSource, target: &Path) -> Exit {
+pub(super) fn run(source: &SettingsSource, target: &Path) -> Exit {
     if let Some(place) = BackupPlace::of(target) {
-        return source.with(CheckedFolders::None, |loaded, source| {
-            match back_up(&loaded.settings, &place) {
-                Ok(done) => told(Ok(done), &source),
-                Err(BackupRunError::Write(error)) => told(Err(error), &source),
-                Err(error) => complain(&error, Exit::Failed),
-            }
-        });
+        let settings = match source.for_backups() {
+            Ok(settings) => settings,
+            Err(error) => return config_fault(&error),
+        };
+        return match back_up(&settings, &place) {
+            Ok(done) => told(Ok(done), source),
+            Err(BackupRunError::Write(error)) => told(Err(error), source),
+            Err(error) => complain(&error, Exit::Failed),
+        };
     }
     let data = match source.data_or_say() {
         Ok(data) => data,
@@ -35,7 +37,7 @@ pub(super) fn run(source: SettingsSource, target: &Path) -> Exit {
     };
     told(
         done.map(|manifest| (target.display().to_string(), manifest)),
-        &source,
+        source,
     )
 }
 
@@ -44,9 +46,13 @@ fn told(done: Result<(String, Manifest), BackupError>, source: &SettingsSource) 
     match done {
         Ok((target, manifest)) => {
             let (records, last, first) = (manifest.records(), manifest.last, manifest.first);
-            let time = moment_text(manifest.first_ms);
+            // Before the first change of a store there is no moment.
+            let time = match first {
+                0 => String::new(),
+                _ => format!(", of {}", moment_text(manifest.first_ms)),
+            };
             say(format_args!(
-                "{target}: {records} records at change {last}; it can be restored to any change from {first} on, of {time}"
+                "{target}: {records} records at change {last}; it can be restored to any change from {first} on{time}"
             ));
             Exit::Ok
         }

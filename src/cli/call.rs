@@ -30,7 +30,7 @@ pub(super) struct CallArgs {
     /// The requests, as TOML or JSON
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The effect of a failure on the others, instead of the file's mode: gather lets each end for itself, group cancels them
+    /// The effect of a failed request on the others, instead of the file's mode: with gather they go on, with group they are cancelled
     #[arg(long, value_enum)]
     mode: Option<Together>,
     /// The beginning of URLs that are only a path, instead of the file's base
@@ -92,7 +92,7 @@ impl CallArgs {
             Ok(asking) => asking,
             Err(error) => return complain(&error, Exit::Failed),
         };
-        let bar = ProgressBar::new(calls.len().try_into().unwrap_or(u64::MAX));
+        let bar = ProgressBar::new(as_u64(calls.len()));
         let begun = Instant::now();
         let ends = send(&asking, together, calls, self.concurrency.into(), &bar).await;
         bar.finish_and_clear();

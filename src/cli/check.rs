@@ -81,6 +81,12 @@ pub(super) fn data(source: &SettingsSource) -> Exit {
         say(format_args!("{folder}: {finding}"));
     }
     let asked = checked.mends.is_none() && is_damaged(&checked) && asked_to_mend(source);
+    if let (ViewCheck::Failed(why), Some(false)) = (&checked.view, checked.mends) {
+        say(format_args!(
+            "{folder}: damaged; the view was not compared, so it is not known whether it has all that was acknowledged: {why}"
+        ));
+        return Exit::TryAgain;
+    }
     if let Some(advice) = advice(&checked, asked) {
         if let ViewCheck::NotCompared(why) | ViewCheck::Failed(why) = &checked.view {
             say(format_args!("{folder}: the view was not compared: {why}"));

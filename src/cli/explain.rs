@@ -1,6 +1,7 @@
 //! `perennial explain`: what a request gets, and why, by the settings or by the running daemon.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -39,8 +40,8 @@ impl ExplainArgs {
         };
         let json = self.json;
         if !self.running && self.admin.admin.is_none() {
-            return source.with(CheckedFolders::None, |loaded, _| {
-                match by_settings(&loaded.settings, &asked) {
+            return source.with_file(CheckedFolders::None, |loaded, _| {
+                match by_settings(&Arc::new(loaded.settings), &asked) {
                     Ok(told) => told.map_or(Exit::Failed, |told| show(&told, json)),
                     Err(error) => complain(&*error, Exit::Failed),
                 }
@@ -64,7 +65,7 @@ impl ExplainArgs {
 
 /// The explanation by the settings alone. Nothing in it waits.
 fn by_settings(
-    settings: &Settings,
+    settings: &Arc<Settings>,
     asked: &AskedRequest,
 ) -> Result<Option<Explanation>, Box<dyn Error>> {
     let deadline = settings.supervision.children.file_cache.deadline;

@@ -8,9 +8,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::admin_client::{self, ClientError};
-use super::{AdminArg, Exit, LoadOrSay as _, complain, config_fault, print, reachable, say};
+use super::{AdminArg, Exit, complain, config_fault, print, reachable, say};
 use crate::record::HistoryQuery;
-use crate::settings::{CheckedFolders, IdScheme, Settings, SettingsSource};
+use crate::settings::{IdScheme, SettingsSource};
 use crate::storage::{PrintError, read_past};
 
 /// A record, as the command line names it.
@@ -87,20 +87,24 @@ impl HistoryArgs {
             .map(|admin| ask(&reachable(admin).to_string()));
         match asked {
             Ok(Ok(history)) => self.show(&history),
-            // The kind of the ids is written in the settings.
-            Ok(Err(ClientError::Unreachable(..))) => source
-                .with(CheckedFolders::None, |loaded, _| {
-                    self.read(&loaded.settings, &query)
-                }),
+            Ok(Err(ClientError::Unreachable(..))) => self.read(&source, &query),
             Ok(Err(error)) => complain(&error, error.exit()),
             Err(error) => config_fault(&error),
         }
     }
 
-    fn read(&self, settings: &Settings, query: &str) -> Exit {
+    /// Reads the files of the store. The settings say where they are and of which kind the ids are, whatever else is wrong with
+    /// them.
+    fn read(&self, source: &SettingsSource, query: &str) -> Exit {
         let RecordName { resource, id } = &self.record;
-        let declared = settings.resources.get(resource);
-        let ids = declared.map_or(IdScheme::Sequence, |resource| resource.ids);
+        let read = source
+            .data()
+            .and_then(|data| Ok((data, source.ids(resource)?)));
+        let (data, ids) = match read {
+            Ok(read) => read,
+            Err(error) => return config_fault(&error),
+        };
+        let ids = ids.unwrap_or(IdScheme::Sequence);
         let id = match ids.parse(id) {
             Ok(id) => id,
             Err(error) => return complain(&error, Exit::Failed),
@@ -109,7 +113,7 @@ impl HistoryArgs {
             Ok(query) => query,
             Err(error) => return complain(&error, Exit::Failed),
         };
-        match read_past(&settings.server.data, resource, &id, query) {
+        match read_past(&data, resource, &id, query) {
             Ok(history) => self.show(&history.json()),
             Err(error) => complain(&error, exit_of_files(&error)),
         }

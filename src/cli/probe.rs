@@ -23,7 +23,7 @@ pub(super) struct ProbeArgs {
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     requests: u32,
-    /// The number of those that wait for their answers at a time
+    /// The number of requests in flight at a time
     #[arg(short, long, value_name = "COUNT", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,

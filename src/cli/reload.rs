@@ -21,10 +21,14 @@ pub(super) fn run(admin: &str, dry_run: bool, file: Option<&Path>) -> Exit {
     let answer = AdminClient::with_patience(admin, PATIENCE).post(&path, b"");
     match answer.and_then(AdminAnswer::json) {
         Ok(reloaded) => print(&text(&reloaded)),
-        Err(ClientError::Refused { reasons, .. }) if !reasons.is_empty() => {
-            reasons.iter().for_each(say);
+        Err(error) if !error.reasons().is_empty() => {
+            error.reasons().iter().for_each(say);
             say("nothing has changed");
-            Exit::Config
+            if error.asks_for_patience() {
+                Exit::TryAgain
+            } else {
+                Exit::Config
+            }
         }
         Err(error @ ClientError::Refused { .. }) => complain(&error, Exit::Failed),
         Err(error) => complain(&error, error.exit()),

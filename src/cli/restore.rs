@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::backup::exit_of;
-use super::{Exit, LoadOrSay as _, complain, print};
+use super::{Exit, LoadOrSay as _, complain, config_fault, print, say};
 use crate::backup::{self, BackupPlace, BackupRunError};
-use crate::settings::{CheckedFolders, SettingsSource};
-use crate::storage::{BackupError, Manifest, Moment, restore_backup, restore_folder};
+use crate::settings::SettingsSource;
+use crate::storage::{BackupError, Manifest, Moment, moment_text, restore_backup, restore_folder};
 
 /// Reads a moment as people write it.
 pub(super) fn moment(text: &str) -> Result<Moment, &'static str> {
@@ -27,36 +27,64 @@ pub(super) fn moment(text: &str) -> Result<Moment, &'static str> {
 /// Reads the settings only as far as they are needed: those of backups for a folder or bucket with some, and the data folder if
 /// no other is named.
 pub(super) fn run(
-    settings: SettingsSource,
+    settings: &SettingsSource,
     from: &Path,
     at: Moment,
     into: Option<PathBuf>,
 ) -> Exit {
+    if let Moment::Time(time) = at
+        && is_future(time, SystemTime::now())
+    {
+        let time = moment_text(time);
+        say(format_args!(
+            "perennial: --at {time} is in the future; leave --at out to restore all that is there"
+        ));
+        return Exit::Usage;
+    }
     let into = match into.map_or_else(|| settings.data_or_say(), Ok) {
         Ok(into) => into,
         Err(exit) => return exit,
     };
     let Some(place) = BackupPlace::with_backups(from) else {
-        return told(restore(from, at, &into), &into);
+        return told(restore(from, at, &into), at, &into);
     };
-    settings.with(CheckedFolders::None, |loaded, _| {
-        match backup::restore(&loaded.settings.backup, &place, at, &into) {
-            Ok(manifest) => told(Ok(manifest), &into),
-            Err(BackupRunError::Restore { error, .. }) => told(Err(error), &into),
-            Err(error) => complain(&error, Exit::Failed),
+    let settings = match settings.for_backups() {
+        Ok(settings) => settings,
+        Err(error) => return config_fault(&error),
+    };
+    let tell = |name: String, other: Option<String>| {
+        say(format_args!("restoring from {name}"));
+        if let Some(other) = other {
+            say(format_args!(
+                "{other} is a backup of another store, of before or after a restore, and may have this moment, too; if that is the one you want, name this file instead of its folder"
+            ));
         }
-    })
+    };
+    match backup::restore(&settings.backup, &place, at, &into, tell) {
+        Ok(manifest) => told(Ok(manifest), at, &into),
+        Err(BackupRunError::Restore { error, .. }) => told(Err(error), at, &into),
+        Err(error) => complain(&error, Exit::Failed),
+    }
 }
 
-/// Prints what became of a restoring.
-fn told(restored: Result<Manifest, BackupError>, into: &Path) -> Exit {
+/// Whether a time in milliseconds since 1970 is after `now`: nobody knows what a store will be then.
+fn is_future(time: u64, now: SystemTime) -> bool {
+    now < UNIX_EPOCH + Duration::from_millis(time)
+}
+
+/// Prints what became of a restoring. Whoever named a time hears that of the last change before it.
+fn told(restored: Result<Manifest, BackupError>, at: Moment, into: &Path) -> Exit {
     match restored {
         Ok(manifest) => {
+            let time = match at {
+                Moment::Time(_) => format!(", of {}", moment_text(manifest.last_ms)),
+                Moment::Latest | Moment::Change(_) => String::new(),
+            };
             let (records, last) = (manifest.records(), manifest.last);
             let resources = manifest.of_clients();
             let lines = resources.map(|(name, totals)| format!("  {name}: {}\n", totals.records));
             print(&format!(
-                "{}: a store with {records} records, as it was after change {last}\n{}",
+                "{}: a store with {records} records, as it was after change {last}{time}\n{}",
                 into.display(),
                 lines.collect::<String>()
             ))
@@ -73,5 +101,19 @@ fn restore(source: &Path, at: Moment, into: &Path) -> Result<Manifest, BackupErr
     } else {
         let mut file = File::open(source).map_err(BackupError::Input)?;
         restore_backup(&mut file, at, into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_after_now_is_in_the_future() {
+        let now = UNIX_EPOCH + Duration::from_secs(1);
+        assert_eq!(
+            [999, 1000, 1001].map(|time| is_future(time, now)),
+            [false, false, true]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Advice of `perennial check --running`: which fields need an index, by the lists that the daemon was asked for.
+//! Advice of `perennial check --against-running`: the fields that need an index, by the lists that the daemon was asked for.
 
 use super::{Exit, admin_client, complain, say};
 

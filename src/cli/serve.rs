@@ -1,13 +1,26 @@
 //! `perennial serve`: the daemon.
 
-use super::{Exit, complain};
-use crate::app::{self, BuildError, Ended, RunError, SettingsOrigin, with_causes};
-use crate::settings::{LoadedSettings, SettingsSource};
+use super::{Exit, LoadOrSay as _, complain, say};
+use crate::app::{self, BuildError, Ended, RunError, SettingsOrigin, Signals, with_causes};
+use crate::settings::{CheckedFolders, LoadedSettings, SettingsSource};
 use crate::supervision::install_panic_hook;
 use crate::telemetry::{Logs, log_panics};
 use crate::wire::SILENCED;
 
-pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
+/// Catches what must not end the process, and only then reads the settings, which may take a moment.
+pub(super) fn run(source: SettingsSource) -> Exit {
+    match Signals::catch_first() {
+        Ok(signals) => source.with(CheckedFolders::AllButData, |loaded, source| {
+            serve(loaded, source, signals)
+        }),
+        Err(error) => {
+            say(format_args!("the system refused signal handlers: {error}"));
+            Exit::GaveUp
+        }
+    }
+}
+
+fn serve(loaded: LoadedSettings, source: SettingsSource, signals: Signals) -> Exit {
     let settings = loaded.settings;
     let logs = match Logs::install(&settings.logging, SILENCED) {
         Ok(logs) => logs,
@@ -20,6 +33,9 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
         settings = %source.name(),
         "starting"
     );
+    if let Some(hint) = source.no_file() {
+        tracing::info!("{hint}");
+    }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -28,7 +44,7 @@ pub(super) fn run(loaded: LoadedSettings, source: SettingsSource) -> Exit {
         values: loaded.values,
         log: logs.control.clone(),
     };
-    match app::run_from(settings, Some(origin)) {
+    match app::run_from(settings, Some(origin), signals) {
         Ok(()) => Exit::Ok,
         Err(error) => {
             tracing::error!("{}", with_causes(&error));

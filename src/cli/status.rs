@@ -35,15 +35,52 @@ fn told(supervisor: &[u8]) -> String {
     struct ToldOfDaemon {
         settings: Option<ReloadStatus>,
         store: Option<Oldest>,
+        #[serde(default)]
+        listeners: Vec<ListenerUrl>,
+        #[serde(default)]
+        certificates: Vec<CertificateInForce>,
+    }
+    #[derive(serde::Deserialize)]
+    struct ListenerUrl {
+        url: String,
+        tls: bool,
+    }
+    #[derive(serde::Deserialize)]
+    struct CertificateInForce {
+        name: String,
+        hosts: Vec<String>,
+        until: String,
     }
     #[derive(serde::Deserialize)]
     struct Oldest {
         oldest_change: u64,
         oldest_time: Option<String>,
     }
-    let Ok(ToldOfDaemon { settings, store }) = serde_json::from_slice(supervisor) else {
+    let Ok(ToldOfDaemon {
+        settings,
+        store,
+        listeners,
+        certificates,
+    }) = serde_json::from_slice(supervisor)
+    else {
         return String::new();
     };
+    let urls = listeners.into_iter().map(|ListenerUrl { url, tls }| {
+        // The URL of a unix socket does not say it.
+        let tls = if tls && !url.starts_with("https") {
+            " (TLS)"
+        } else {
+            ""
+        };
+        format!("{url}{tls}")
+    });
+    let urls: Vec<_> = urls.collect();
+    let listening = (!urls.is_empty()).then(|| format!("listening: {}\n", urls.join(", ")));
+    let certificates = certificates.into_iter().map(|certificate| {
+        let CertificateInForce { name, hosts, until } = certificate;
+        format!("certificate {name}: {}, until {until}\n", hosts.join(", "))
+    });
+    let certificates: String = certificates.collect();
     let settings = settings.map(|settings| format!("settings: {}\n", settings.lines().join("\n")));
     let store = store.map(|oldest| {
         let time = oldest.oldest_time;
@@ -51,7 +88,8 @@ fn told(supervisor: &[u8]) -> String {
         let change = oldest.oldest_change;
         format!("store: can be restored to any change from {change} on{time}\n")
     });
-    let lines: String = [settings, store].into_iter().flatten().collect();
+    let lines = [settings, listening, Some(certificates), store];
+    let lines: String = lines.into_iter().flatten().collect();
     if lines.is_empty() {
         lines
     } else {

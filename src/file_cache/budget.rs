@@ -1,4 +1,4 @@
-//! Which entries stay in memory: second chance ("clock"), within a budget of bytes. Pure.
+//! Chooses the entries that stay in memory within a budget of bytes, by the "clock" (second chance) algorithm. Pure.
 //!
 //! A reader marks what it serves, without a lock. When room is needed, the oldest entry is looked at: one with a mark
 //! loses the mark and becomes the youngest, one without is evicted. That keeps what is asked for often, at one bit for
@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// What an entry counts for beside its content: head values, keys, pointers in the table. It also bounds the *number* of
+/// The bytes that an entry counts for beside its content: header values, keys, pointers in the table. It also bounds the *number* of
 /// entries, since empty files are not free.
 pub(crate) const ENTRY_OVERHEAD_BYTES: usize = 1024;
 

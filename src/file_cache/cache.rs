@@ -3,7 +3,7 @@
 //! It never waits for a disk: calls run on the threads of their root (`root_io`). A thousand clients that miss one file
 //! cause one look, and a root that hangs delays only requests for its files.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use futures_util::future;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Duration, Instant};
 
-use super::budget::{Budget, cost};
+use super::budget::Budget;
 use super::containment::SafePath;
 use super::entry::{Entry, Freshness};
 use super::file_error::FileError;
@@ -26,6 +26,7 @@ use super::root_io::{Call, RootIo};
 use super::table::Table;
 use super::waiting::{Joined, WaitingList};
 use crate::num::as_u64;
+use crate::settings::ContentCoding;
 use crate::supervision::{
     BoxError, Child, ChildContext, Delivery, Faults, Fence, Incarnation, LocalBoxFuture,
 };
@@ -34,21 +35,29 @@ use crate::supervision::{
 const FOLLOW_PAUSE: Duration = Duration::from_millis(500);
 
 /// A file in memory: its root and the safe path below it.
-type Key = (Arc<RootIo>, Arc<str>);
+pub(super) type FileKey = (Arc<RootIo>, Arc<str>);
+
+/// Those who wait, for files of one root.
+pub(super) type Waiting = WaitingList<Delivery<FileMessage>>;
 
 /// One incarnation of the file cache. What has to outlive it is published; the budget is made again from that.
 pub(crate) struct FileCache(Rc<Looks>);
 
-/// What the tasks of one incarnation share. They run on one thread.
-struct Looks {
-    published: Arc<Published>,
-    budget: RefCell<Budget<Key>>,
-    waiting: RefCell<HashMap<RootId, WaitingList<Delivery<FileMessage>>>>,
-    fence: Fence,
+/// The state that the tasks of one incarnation share. They run on one thread.
+pub(super) struct Looks {
+    pub(super) published: Arc<Published>,
+    pub(super) budget: RefCell<Budget<FileKey>>,
+    waiting: RefCell<HashMap<RootId, Waiting>>,
+    /// Those who wait for an encoded content.
+    pub(super) makings: RefCell<HashMap<(RootId, ContentCoding), Waiting>>,
+    /// The number of encoded contents that are being made.
+    pub(super) making: Rc<Cell<usize>>,
+    pub(super) fence: Fence,
     faults: Faults,
 }
 
-type Looked = Result<Look, FileError>;
+/// The result of a look at a file on the disk.
+type LookResult = Result<Look, FileError>;
 
 impl FileCache {
     pub(crate) fn new(
@@ -59,6 +68,8 @@ impl FileCache {
         let looks = Looks {
             budget: RefCell::new(Budget::new(published.limits.budget_bytes())),
             waiting: RefCell::default(),
+            makings: RefCell::default(),
+            making: Rc::default(),
             fence: incarnation.fence(),
             faults,
             published,
@@ -84,6 +95,9 @@ impl Child for FileCache {
         looks.faults.hit("file-cache.message");
         if message.expired() {
             return;
+        }
+        if let Some(coding) = message.coding {
+            return looks.encode(message, coding, cx);
         }
         let (root, path) = (Arc::clone(&message.root), message.path.clone());
         let known = known(&root, &path);
@@ -141,7 +155,7 @@ impl Child for FileCache {
 }
 
 /// Answers a message, if a caller waits.
-fn settle(message: &Delivery<FileMessage>, answer: Result<Loaded, FileError>) {
+pub(super) fn settle(message: &Delivery<FileMessage>, answer: Result<Loaded, FileError>) {
     if let Some(reply) = &message.reply {
         reply.settle(answer);
     }
@@ -159,7 +173,7 @@ impl Looks {
         if !self.with_waiting(&root, |waiting| waiting.wants(path.as_str())) {
             return;
         }
-        let mut call = self.begin(&root, &path, turn);
+        let mut call = self.begin_look(&root, &path, turn);
         let looked = if let Some(looked) = call.in_time().await {
             looked
         } else {
@@ -179,16 +193,29 @@ impl Looks {
         }
     }
 
-    fn begin(
+    fn begin_look(
         &self,
         root: &Arc<RootIo>,
         path: &SafePath,
         turn: OwnedSemaphorePermit,
-    ) -> Call<Looked> {
-        let known = known(root, path);
+    ) -> Call<LookResult> {
+        let (known, looked) = (known(root, path), path.clone());
+        self.begin(root, path, turn, move |loader, _| {
+            loader.look(&looked, known.as_ref(), || ())
+        })
+    }
+
+    /// Begins a call that uses a loader.
+    pub(super) fn begin<T: Send + 'static>(
+        &self,
+        root: &Arc<RootIo>,
+        path: &SafePath,
+        turn: OwnedSemaphorePermit,
+        call: impl FnOnce(&Loader<'_>, &Published) -> T + Send + 'static,
+    ) -> Call<T> {
         let published = Arc::clone(&self.published);
-        let (site, looked) = (Arc::clone(root), path.clone());
-        let look = move || {
+        let site = Arc::clone(root);
+        let call = move || {
             let loader = Loader {
                 root: &site.site,
                 max_file_bytes: published.limits.max_file_bytes(),
@@ -198,16 +225,12 @@ impl Looks {
                 now: (published.wall)(),
                 now_ms: published.millis_at(Instant::now()),
             };
-            loader.look(&looked, known.as_ref(), || ())
+            call(&loader, &published)
         };
-        root.begin(path, turn, look)
+        root.begin(path, turn, call)
     }
 
-    fn with_waiting<T>(
-        &self,
-        root: &RootIo,
-        change: impl FnOnce(&mut WaitingList<Delivery<FileMessage>>) -> T,
-    ) -> T {
+    fn with_waiting<T>(&self, root: &RootIo, change: impl FnOnce(&mut Waiting) -> T) -> T {
         let mut all = self.waiting.borrow_mut();
         let waiting = all.entry(root.id).or_default();
         let result = change(waiting);
@@ -222,7 +245,7 @@ impl Looks {
         &self,
         root: &Arc<RootIo>,
         path: &SafePath,
-        looked: Looked,
+        looked: LookResult,
     ) -> Result<Loaded, FileError> {
         let key = (Arc::clone(root), Arc::clone(path.key()));
         let counters = &self.published.counters;
@@ -245,6 +268,10 @@ impl Looks {
                 self.forget(&key);
                 Ok(Loaded::Moved)
             }
+            Ok(Look::Listing(listing)) => {
+                self.forget(&key);
+                Ok(Loaded::Listing(listing))
+            }
             Err(error) if error.is_about_the_file() => {
                 self.forget(&key);
                 Err(error)
@@ -264,7 +291,10 @@ impl Looks {
     }
 
     /// Takes `entry` into the table, in the place of what is there, and evicts what it displaces.
-    fn keep(&self, key: &Key, entry: &Arc<Entry>) {
+    fn keep(&self, key: &FileKey, entry: &Arc<Entry>) {
+        if let Some(before) = key.0.table.load().get(&key.1) {
+            entry.adopt(before);
+        }
         self.budget.borrow_mut().remove(key);
         // A folder that nobody uses any more is forgotten, or will be in a moment. What is larger than the whole budget is
         // served and not kept.
@@ -275,15 +305,16 @@ impl Looks {
     }
 
     /// Makes room for `entry` in the budget; false if it is larger than all of it.
-    fn admit(&self, key: &Key, entry: &Entry) -> bool {
-        let cost = cost(entry.content.length());
-        let admitted = self.budget.borrow_mut().admit(key.clone(), cost, take_used);
+    pub(super) fn admit(&self, key: &FileKey, entry: &Entry) -> bool {
+        let mut budget = self.budget.borrow_mut();
+        let admitted = budget.admit(key.clone(), entry.cost(), take_used);
+        drop(budget);
         let fits = admitted.is_some();
         self.drop_evicted(&admitted.unwrap_or_default());
         fits
     }
 
-    fn drop_evicted(&self, evicted: &[Key]) {
+    pub(super) fn drop_evicted(&self, evicted: &[FileKey]) {
         let evictions = &self.published.counters.evictions;
         evictions.inc_by(as_u64(evicted.len()));
         for gone in evicted {
@@ -291,7 +322,7 @@ impl Looks {
         }
     }
 
-    fn forget(&self, key: &Key) {
+    fn forget(&self, key: &FileKey) {
         if key.0.table.load().get(&key.1).is_some() {
             self.published.counters.dropped.inc();
             self.budget.borrow_mut().remove(key);
@@ -301,7 +332,7 @@ impl Looks {
 
     /// Publishes a new table of a root: with `entry` at `key`, or without any. An incarnation that was replaced while it hung
     /// publishes nothing: the fence says so, and if its successor has published in between, so does the comparison.
-    fn publish(&self, key: &Key, entry: Option<Arc<Entry>>) {
+    pub(super) fn publish(&self, key: &FileKey, entry: Option<Arc<Entry>>) {
         if !self.fence.holds() {
             return;
         }
@@ -314,7 +345,7 @@ impl Looks {
         }
     }
 
-    fn count(&self) {
+    pub(super) fn count(&self) {
         let (budget, counters) = (self.budget.borrow(), &self.published.counters);
         counters.entries.set(as_u64(budget.len()));
         counters.bytes.set(as_u64(budget.used_bytes));
@@ -356,12 +387,12 @@ impl Looks {
     }
 }
 
-fn known(root: &RootIo, path: &SafePath) -> Option<Arc<Entry>> {
+pub(super) fn known(root: &RootIo, path: &SafePath) -> Option<Arc<Entry>> {
     root.table.load().get(path.as_str()).map(Arc::clone)
 }
 
 /// Whether what is in memory was used since the last question.
-fn take_used((root, path): &Key) -> bool {
+pub(super) fn take_used((root, path): &FileKey) -> bool {
     let table = root.table.load();
     table.get(path).is_some_and(|entry| entry.take_used())
 }
@@ -379,7 +410,7 @@ mod tests {
             path: &SafePath,
         ) -> Result<Loaded, FileError> {
             let (looks, root) = (&self.0, &root.0);
-            let mut call = looks.begin(root, path, root.turn().await);
+            let mut call = looks.begin_look(root, path, root.turn().await);
             let looked = call.in_time().await.unwrap();
             looks.keep_looked(root, path, looked)
         }

@@ -127,6 +127,13 @@ impl SafePath {
         self.0.ends_with('/')
     }
 
+    /// Whether a file of this name, in the folder that it asks for, has a path that is let through.
+    pub(crate) fn may_have(&self, name: &str) -> bool {
+        let encoded = name.replace('%', "%25");
+        let inside = format!("{}{encoded}", self.0.replace('%', "%25"));
+        !name.is_empty() && !name.contains('/') && Self::new(&inside).is_ok()
+    }
+
     /// The path below `root`; a folder's path leads to its `index`.
     pub(crate) fn under(&self, root: &Path, index: &str) -> PathBuf {
         let mut path = root.to_owned();
@@ -268,6 +275,26 @@ mod tests {
     fn the_limits_themselves_are_let_through() {
         assert!(safe(&format!("/{}", "n".repeat(255))).is_ok());
         assert!(safe(&"/a".repeat(64)).is_ok());
+    }
+
+    #[test]
+    fn a_folder_may_have_files_that_can_be_asked_for() {
+        let top = SafePath::top();
+        for (name, may) in [
+            ("a.txt", true),
+            ("50%.txt", true),
+            ("a b", true),
+            (".well-known", true),
+            (".git", false),
+            ("a\\b", false),
+            ("a\nb", false),
+            ("a/b", false),
+            ("", false),
+        ] {
+            assert_eq!(top.may_have(name), may, "{name:?}");
+        }
+        let folder = SafePath::new("/50%25/").unwrap();
+        assert!(folder.may_have("a.txt") && !folder.may_have(".well-known"));
     }
 
     #[test]

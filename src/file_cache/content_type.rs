@@ -8,7 +8,7 @@ use bytes::Bytes;
 /// The content type of a file whose name has no known ending.
 const UNKNOWN: &str = "application/octet-stream";
 
-/// Where the table of `mime-db` is no help: endings it does not know, or knows in a meaning that no web site has.
+/// Content types that replace those of `mime-db`: for endings that it does not know, or knows in a meaning that no web site uses.
 const OVERRIDES: &[(&str, &str)] = &[
     // RFC 9239; mime-db has the obsolete name.
     ("js", "text/javascript"),
@@ -57,6 +57,39 @@ const TEXT: [&str; 10] = [
     "image/svg+xml",
 ];
 
+/// Types that become smaller when they are compressed, beside texts and what is made of them.
+const COMPRESSIBLE: [&[u8]; 13] = [
+    b"application/graphql",
+    b"application/javascript",
+    b"application/rtf",
+    b"application/vnd.apple.mpegurl",
+    b"application/vnd.ms-fontobject",
+    b"application/wasm",
+    b"font/collection",
+    b"font/otf",
+    b"font/ttf",
+    b"image/bmp",
+    b"image/x-icon",
+    b"model/obj",
+    b"model/stl",
+];
+
+/// Whether files of this content type become smaller when they are compressed. One that an operator wrote may have any spelling.
+pub(super) fn is_compressible(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|byte| *byte == b';').next();
+    let essence = essence
+        .unwrap_or_default()
+        .trim_ascii()
+        .to_ascii_lowercase();
+    let named = |types: &[&str]| types.iter().any(|known| known.as_bytes() == essence);
+    essence.starts_with(b"text/")
+        || [&b"+json"[..], b"+xml", b"+text"]
+            .iter()
+            .any(|end| essence.ends_with(end))
+        || named(&TEXT)
+        || COMPRESSIBLE.contains(&&*essence)
+}
+
 /// The types that an operator wrote for a route (`types = { ".foo" = "..." }`), by ending.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ContentTypes(BTreeMap<String, Bytes>);
@@ -86,6 +119,17 @@ impl ContentTypes {
             content_type.unwrap_or_else(|| built_in(&name, compressed)),
             compressed.then(|| Bytes::from_static(b"gzip")),
         )
+    }
+
+    /// Whether a file with this name has an ending that is known.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+        self.written(&name).is_some()
+            || ending.is_some_and(|ending| {
+                OVERRIDES.iter().any(|(known, _)| *known == ending)
+                    || mime_db::lookup(ending).is_some()
+            })
     }
 
     fn written(&self, name: &str) -> Option<Bytes> {
@@ -167,6 +211,56 @@ mod tests {
             ("a.unheardof", "application/octet-stream"),
         ] {
             assert_eq!(of(&none, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn texts_and_the_like_become_smaller_and_pictures_do_not() {
+        for (name, becomes) in [
+            ("a.html", true),
+            ("a.css", true),
+            ("a.js", true),
+            ("a.json", true),
+            ("a.geojson", true),
+            ("a.svg", true),
+            ("a.wasm", true),
+            ("a.ttf", true),
+            ("a.ico", true),
+            ("a.rss", true),
+            ("a.m3u8", true),
+            ("a.woff2", false),
+            ("a.png", false),
+            ("a.jpg", false),
+            ("a.mp4", false),
+            ("a.zip", false),
+            ("a.gz", false),
+            ("a.pdf", false),
+            ("a.unheardof", false),
+        ] {
+            let content_type = of(&ContentTypes::default(), name);
+            assert_eq!(is_compressible(&content_type), becomes, "{name}");
+        }
+        assert!(is_compressible(b"Text/X-Foo ; a=b"));
+        assert!(!is_compressible(b""));
+    }
+
+    #[test]
+    fn an_ending_is_known_if_it_has_a_type() {
+        let written = BTreeMap::from([(".foo".to_owned(), "a/b".to_owned())]);
+        let types = ContentTypes::new(&written);
+        for (name, known) in [
+            ("app.js", true),
+            ("A.PNG", true),
+            ("a.b.foo", true),
+            ("page.html", true),
+            ("a.tgz", true),
+            ("about", false),
+            ("", false),
+            ("v1.2", false),
+            ("john.doe", false),
+            ("js", false),
+        ] {
+            assert_eq!(types.knows(name), known, "{name}");
         }
     }
 

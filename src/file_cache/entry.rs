@@ -2,9 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::budget::cost;
+use super::encodings::{CodingState, Encoded, Encodings};
 use super::representation::Representation;
+use super::siblings::Siblings;
 use super::stamp::Stamp;
 use crate::memory_file::Content;
+use crate::settings::ContentCoding;
 
 /// A file in memory. Its content never changes: a file that changes gets a new entry.
 #[derive(Debug)]
@@ -13,11 +17,11 @@ pub(crate) struct Entry {
     pub content: Content,
     /// The header fields; the entity tag is strong and made of the content.
     pub about: Representation,
+    /// Its encoded contents, if there can be any.
+    pub(crate) encodings: Option<Box<Encodings>>,
     /// The state of the file that was read; `None` for the page that is compiled in.
     pub(crate) stamp: Option<Stamp>,
-    /// Whether a later change of the file is sure to have another stamp.
-    pub(crate) settled: bool,
-    /// When the file was last compared with the entry, in milliseconds of the cache's own clock.
+    /// The time at which the file was last compared with the entry, in milliseconds of the cache's own clock.
     checked_at: AtomicU64,
     /// Whether a comparison was asked for and has not happened yet.
     asked: AtomicBool,
@@ -32,19 +36,59 @@ impl Entry {
     pub(crate) fn new(
         content: Content,
         about: Representation,
+        encodings: Option<Box<Encodings>>,
         stamp: Option<Stamp>,
-        settled: bool,
         now_ms: u64,
     ) -> Self {
         Self {
             content,
             about,
+            encodings,
             stamp,
-            settled,
             checked_at: AtomicU64::new(now_ms),
             asked: AtomicBool::new(false),
             used: AtomicBool::new(false),
             doubtful: AtomicBool::new(false),
+        }
+    }
+
+    /// The state of a coding of it.
+    pub(crate) fn coding(&self, coding: ContentCoding) -> CodingState {
+        let encodings = self.encodings.as_ref();
+        encodings.map_or(CodingState::Absent, |encodings| encodings.state(coding))
+    }
+
+    /// Its content in this coding, if it was made.
+    pub(crate) fn encoded(&self, coding: ContentCoding) -> Option<&Encoded> {
+        self.encodings.as_ref()?.get(coding)
+    }
+
+    /// Whether these are the files beside it that would be sent in its place.
+    pub(crate) fn has_siblings(&self, siblings: &Siblings) -> bool {
+        let known = self.encodings.as_ref();
+        known.map_or([None; ContentCoding::ALL.len()], |known| known.siblings())
+            == siblings.stamps()
+    }
+
+    /// The bytes that it counts for in the budget.
+    pub(crate) fn cost(&self) -> usize {
+        let encodings = self.encodings.as_ref();
+        let encoded = encodings.map_or(0, |encodings| encodings.cost());
+        cost(self.content.length()).saturating_add(encoded)
+    }
+
+    /// Whether it has the content of another entry, and in this coding as well.
+    pub(crate) fn has_content_of(&self, other: &Self, coding: ContentCoding) -> bool {
+        let source = |entry: &Self| entry.encodings.as_ref()?.source(coding);
+        self.about.etag == other.about.etag && source(self) == source(other)
+    }
+
+    /// Takes over what was made of the entry before this one, if the content is the same.
+    pub(crate) fn adopt(&self, before: &Self) {
+        if let (Some(own), Some(theirs)) = (&self.encodings, &before.encodings)
+            && self.about.etag == before.about.etag
+        {
+            own.adopt(theirs, &self.about);
         }
     }
 
@@ -124,18 +168,18 @@ mod tests {
             use std::path::Path;
             use std::time::SystemTime;
 
-            use crate::file_cache::{containment::SafePath, fingerprint, root::SiteRoot};
+            use crate::file_cache::{fingerprint, root::SiteRoot};
 
             let about = Representation::new(
                 &SiteRoot::plain(Path::new("/")),
-                &SafePath::top(),
+                "/index.html",
                 Path::new("index.html"),
                 fingerprint::of_content(content.as_bytes()),
-                SystemTime::UNIX_EPOCH,
+                None,
                 SystemTime::UNIX_EPOCH,
             );
             let content = Content::Heap(Bytes::copy_from_slice(content.as_bytes()));
-            Self::new(content, about, None, true, 40)
+            Self::new(content, about, None, None, 40)
         }
 
         /// The content, of an entry that is small.

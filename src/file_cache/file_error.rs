@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::containment::PathRefusal;
 use super::loader::READ_TRIES;
 
-/// Why a file can't be had. Texts name no path: they may reach a client.
+/// The reasons why a file can't be served. Texts name no path: they may reach a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FileError {
     /// The path breaks a rule.
@@ -50,13 +50,13 @@ pub(crate) enum FileError {
     Io(Errno),
 }
 
-/// How long a copy in memory stands in for a file that may not be looked at. Permissions that are wrong for a moment, in
-/// the middle of a deployment, are bridged; a page that was taken away by its permissions goes.
+/// The time for which a copy in memory stands in for a file that may not be looked at. Permissions that are wrong for a moment,
+/// in the middle of a deployment, are bridged; a page that was taken away by its permissions goes.
 const BARRED_MAX: Duration = Duration::from_secs(60);
 
 impl FileError {
-    /// How long after its last comparison with the file a copy in memory is served instead of this error: not at all if the
-    /// error is true of the file, for ever if it says nothing about the file.
+    /// The time after its last comparison with the file for which a copy in memory is served instead of this error: not at all
+    /// if the error is true of the file, for ever if it says nothing about the file.
     pub(crate) fn bridged_for(&self) -> Duration {
         match self {
             Self::Refused(_)

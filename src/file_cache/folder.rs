@@ -27,16 +27,35 @@ use super::stamp::Stamp;
 /// A regular file, looked at and not opened yet.
 #[derive(Debug)]
 pub(crate) struct Located {
+    /// Its name below the root, by which it was found.
+    pub(crate) name: String,
     /// Its real path.
     pub(crate) path: PathBuf,
     /// The metadata when it was opened.
     pub(crate) metadata: Metadata,
 }
 
-/// The file that `path` leads to below `root`; `None` for a folder with an index file that was asked for without the slash.
-pub(crate) fn find(root: &SiteRoot, path: &SafePath) -> Result<Option<Located>, FileError> {
-    let (base, index) = (root.path.canonicalize().map_err(root_error)?, &root.index);
-    let located = locate(&base, &path.under(&base, index)).or_else(|error| {
+/// The thing to which a path leads.
+#[derive(Debug)]
+pub(crate) enum FoundPath {
+    /// A file.
+    File(Located),
+    /// A folder that is shown, asked for without its slash.
+    Moved,
+    /// A folder without an index file, whose files are listed.
+    Folder(Located),
+}
+
+/// The thing to which `path` leads below `root`.
+pub(crate) fn find(root: &SiteRoot, path: &SafePath) -> Result<FoundPath, FileError> {
+    let base = root.path.canonicalize().map_err(root_error)?;
+    let located = match first_of(&base, root.names(path)) {
+        Err(FileError::Absent) if root.listing && path.is_folder() => {
+            locate(&base, path.as_str().to_owned())
+        }
+        located => located,
+    };
+    let located = located.or_else(|error| {
         // Below a root that is a file, may not be entered or lies on a mount whose server is gone, every look fails.
         enter(&base)?;
         Err(error)
@@ -45,16 +64,56 @@ pub(crate) fn find(root: &SiteRoot, path: &SafePath) -> Result<Option<Located>, 
         enter(&base)?;
     }
     if located.metadata.is_file() {
-        return Ok(Some(located));
+        return Ok(FoundPath::File(located));
     }
     if !located.metadata.is_dir() {
         return Err(FileError::Irregular);
     }
-    // A folder in the place of an index file, or a folder without an index: what is not listed does not exist.
-    if path.is_folder() || !locate(&base, &located.path.join(index))?.metadata.is_file() {
-        return Err(FileError::Absent);
+    if path.is_folder() {
+        // A folder in the place of an index file: what is not listed does not exist.
+        let is_itself = root.listing && located.name == path.as_str();
+        return is_itself
+            .then_some(FoundPath::Folder(located))
+            .ok_or(FileError::Absent);
     }
-    Ok(None)
+    let inside = root
+        .index
+        .iter()
+        .map(|index| format!("{}/{index}", path.as_str()));
+    match first_of(&base, inside) {
+        Ok(index) if index.metadata.is_file() => return Ok(FoundPath::Moved),
+        Ok(_) | Err(FileError::Absent) => {}
+        Err(error) => return Err(error),
+    }
+    // A folder without an index.
+    match first_of(&base, root.page_of(path).into_iter()) {
+        Ok(page) if page.metadata.is_file() => Ok(FoundPath::File(page)),
+        Ok(_) | Err(FileError::Absent) if root.listing => Ok(FoundPath::Moved),
+        Ok(_) => Err(FileError::Absent),
+        Err(error) => Err(error),
+    }
+}
+
+/// The file beside `original` whose name has this ending behind that of the original; `None` if it is no file.
+pub(crate) fn find_beside(
+    root: &SiteRoot,
+    original: &Located,
+    ending: &str,
+) -> Result<Option<Located>, FileError> {
+    let base = root.path.canonicalize().map_err(root_error)?;
+    let located = locate(&base, format!("{}{ending}", original.name))?;
+    Ok(located.metadata.is_file().then_some(located))
+}
+
+/// The first of these names at which there is something.
+fn first_of(base: &Path, names: impl Iterator<Item = String>) -> Result<Located, FileError> {
+    for name in names {
+        match locate(base, name) {
+            Err(FileError::Absent) => {}
+            found => return found,
+        }
+    }
+    Err(FileError::Absent)
 }
 
 /// Fails if `base` is no folder or may not be entered.
@@ -67,13 +126,20 @@ fn root_error(error: io::Error) -> FileError {
     FileError::Root(number(&error))
 }
 
-fn locate(base: &Path, path: &Path) -> Result<Located, FileError> {
+/// The file or folder of this name below `base`: the safe form of a path, with the name of a file behind it at most.
+fn locate(base: &Path, name: String) -> Result<Located, FileError> {
+    let mut path = base.to_owned();
+    path.extend(name.split('/').filter(|part| !part.is_empty()));
     let path = path.canonicalize().map_err(FileError::of)?;
     if !path.starts_with(base) {
         return Err(FileError::Outside);
     }
     let metadata = path.symlink_metadata().map_err(FileError::of)?;
-    Ok(Located { path, metadata })
+    Ok(Located {
+        name,
+        path,
+        metadata,
+    })
 }
 
 /// Opens `located`. `None` if something else has taken its place meanwhile: look again.
@@ -104,7 +170,7 @@ pub(crate) fn open(located: &Located) -> Result<Option<(File, Stamp)>, FileError
 /// the root.
 pub(crate) fn probe(root: &SiteRoot, path: &SafePath) -> Result<(), FileError> {
     match find(root, path) {
-        Ok(Some(located)) => {
+        Ok(FoundPath::File(located)) => {
             if let Some((file, _)) = open(&located)? {
                 file.read_at(&mut [0], 0).map_err(FileError::of_file)?;
             }

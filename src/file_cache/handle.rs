@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::cache::FileCache;
+use super::compressor::Compressor;
 use super::containment::SafePath;
 use super::entry::{Entry, Freshness};
 use super::file_error::FileError;
@@ -19,7 +20,7 @@ use super::root_io::{CallThreads, RootIo};
 use super::roots::{RootFault, RootHandle, Roots};
 use crate::descriptors::DescriptorShares;
 use crate::memory_file::MemoryFiles;
-use crate::settings::FileCacheSettings;
+use crate::settings::{ContentCoding, FileCacheSettings};
 use crate::supervision::{AskError, ChildRef, ChildSpec, Faults, QueueLimits, Slot};
 
 /// A handle to the file cache. It is cheap to clone and stays valid across restarts of the child.
@@ -43,11 +44,13 @@ impl Files {
     ) -> Self {
         let shares = DescriptorShares::now();
         let limits = Arc::new(CacheLimits::new(limits, deadline));
+        let compressor = Compressor::new(&threads);
         let published = Arc::new(Published {
             roots: Roots::new(Arc::clone(&limits), threads),
             counters: CacheCounters::default(),
             memory_files: MemoryFiles::new(shares.memory_files),
             large_files: Arc::new(Semaphore::new(shares.connections)),
+            compressor,
             limits,
             wall: SystemTime::now,
             base: Instant::now(),
@@ -56,7 +59,7 @@ impl Files {
     }
 
     /// The folder that `site` describes, for as long as the handle is held. If an equal one is in use, it is that one, with
-    /// what is in memory of it. A new one should be looked at before it is served: [`RootHandle::probe`].
+    /// what is in memory of it. A new one should be looked at before it is served: [`probe_new`](super::probe_new).
     pub(crate) fn add(&self, site: SiteRoot) -> Result<RootHandle, RootFault> {
         self.published.roots.add(site).inspect_err(|_| {
             self.published.counters.roots_full.inc();
@@ -71,6 +74,11 @@ impl Files {
     /// Changes the limits of the child's queue. What waits in it stays.
     pub(crate) fn set_queue(&self, limits: QueueLimits) {
         self.child.set_limits(limits);
+    }
+
+    /// Counts a request for parts of a file that gets the whole file, since it asks for too much.
+    pub(crate) fn count_ignored_ranges(&self) {
+        self.published.counters.ranges_ignored.inc();
     }
 
     /// The child spec: the child runs on an arbiter of its own.
@@ -90,11 +98,12 @@ impl Files {
         })
     }
 
-    /// The hot way: the entry at `path`, if there is one that was compared with its file less than `revalidate` ago.
+    /// The hot way: the entry at `path`, if there is one that was compared with its file less than `revalidate` ago. Whoever
+    /// answers with it calls [`count_hit`](Self::count_hit).
     ///
     /// Takes no lock, sends no message (but one for each half of `revalidate` at most, to have an ageing entry looked at),
     /// and allocates only for a path with a `%`.
-    pub(crate) fn hit(&self, root: &RootHandle, path: &str, now: Instant) -> Option<Arc<Entry>> {
+    pub(crate) fn fresh(&self, root: &RootHandle, path: &str, now: Instant) -> Option<Arc<Entry>> {
         let entry = kept(root, path)?;
         match self.published.freshness(&entry, now) {
             Freshness::Fresh => {}
@@ -102,7 +111,18 @@ impl Files {
             Freshness::Stale => return None,
         }
         entry.touch();
+        Some(entry)
+    }
+
+    /// Counts an answer with an entry that was [`fresh`](Self::fresh).
+    pub(crate) fn count_hit(&self) {
         self.published.counters.hits.count();
+    }
+
+    /// Both.
+    pub(crate) fn hit(&self, root: &RootHandle, path: &str, now: Instant) -> Option<Arc<Entry>> {
+        let entry = self.fresh(root, path, now)?;
+        self.count_hit();
         Some(entry)
     }
 
@@ -136,10 +156,33 @@ impl Files {
         Ok(Loaded::Entry(entry))
     }
 
+    /// Has the file in memory at `path` encoded, and waits for it, but not long. The result is the file as it is in memory then,
+    /// with the encoded content or without; `None` if it is not in memory.
+    pub(crate) async fn encoded(
+        &self,
+        root: &RootHandle,
+        path: &str,
+        coding: ContentCoding,
+    ) -> Option<Arc<Entry>> {
+        match self.ask_for(root, path, Some(coding)).await {
+            Ok(Loaded::Entry(entry)) => Some(entry),
+            Ok(Loaded::Large(_) | Loaded::Moved | Loaded::Listing(_)) | Err(_) => None,
+        }
+    }
+
     pub(super) async fn ask(
         &self,
         root: &RootHandle,
         path: &str,
+    ) -> Result<Loaded, AskError<FileError>> {
+        self.ask_for(root, path, None).await
+    }
+
+    async fn ask_for(
+        &self,
+        root: &RootHandle,
+        path: &str,
+        coding: Option<ContentCoding>,
     ) -> Result<Loaded, AskError<FileError>> {
         // Refused here, so that nonsense never fills the child's queue.
         let path = SafePath::new(path).map_err(|refusal| AskError::Rejected(refusal.into()))?;
@@ -149,6 +192,7 @@ impl Files {
         let message = |reply| FileMessage {
             root: Arc::clone(&root.0),
             path,
+            coding,
             reply: Some(reply),
         };
         self.child
@@ -171,6 +215,7 @@ impl Files {
         let message = FileMessage {
             root: Arc::clone(&root.0),
             path,
+            coding: None,
             reply: None,
         };
         // The queue is full or closed: the next request may ask. At worst the entry becomes stale.

@@ -1,4 +1,4 @@
-//! Whether the folder of a route answers, and when it is looked at again. Pure.
+//! Decides whether the folder of a route answers, and when it is looked at again. Pure.
 //!
 //! A call that takes longer than its limit shows that the folder *hangs* (a network disk whose server is gone). From then
 //! on no request waits for it; it is probed with growing pauses, until a probe answers or every call that was overdue has
@@ -10,7 +10,7 @@
 use rustix::io::Errno;
 use tokio::time::{Duration, Instant};
 
-/// How often a folder that answers is probed, so that its loss is noticed without requests.
+/// The time between two probes of a folder that answers, so that its loss is noticed without requests.
 pub(crate) const PROBE_HEALTHY: Duration = Duration::from_secs(5);
 /// The time between two probes of a folder that can't be read.
 pub(crate) const PROBE_UNREADABLE: Duration = Duration::from_secs(1);
@@ -53,9 +53,14 @@ impl Health {
         }
     }
 
-    /// A call is overdue. This and the next three methods return the condition if it has changed.
+    /// A call is overdue. This and the next four methods return the condition if it has changed.
     pub(crate) fn overdue(&mut self, now: Instant) -> Option<Condition> {
         self.stuck += 1;
+        self.hangs(now)
+    }
+
+    /// A folder that is the same on the disk does not answer.
+    pub(crate) fn hangs(&mut self, now: Instant) -> Option<Condition> {
         self.change_to(Condition::Hung, now)
     }
 

@@ -21,6 +21,7 @@ use super::representation::Representation;
 use super::root_io::RootIo;
 use super::stamp::Stamp;
 use crate::num::{as_u64, as_usize};
+use crate::settings::ContentCoding;
 
 /// The most bytes that one step reads, which is what a large file costs in memory for each client of HTTP/2.
 pub(crate) const READ_BYTES_MAX: usize = 128 * 1024;
@@ -30,11 +31,11 @@ const SEND_BYTES: usize = 512 * 1024;
 const TAKING_TIME: Duration = Duration::from_millis(50);
 /// The bytes that a call takes first; each of its next pieces may have twice as many.
 const FIRST_TAKEN_BYTES: usize = 16 * 1024;
-/// How long a download waits for a thread of its folder, which is long even for a slow disk.
+/// The longest time that a download waits for a thread of its folder, which is long even for a slow disk.
 const TURN_TIME_MAX: Duration = Duration::from_secs(60);
-/// How many bytes are read again to tell whether a file that has grown was appended to or rewritten.
+/// The number of bytes that are read again to tell whether a file that has grown was appended to or rewritten.
 const SAMPLE_BYTES: usize = 4096;
-/// How often a step is tried while the time of the file has changed and its length has not.
+/// The most times that a step is tried while the time of the file has changed and its length has not.
 const APPENDING_LOOKS: u32 = 20;
 /// The time between two of these attempts.
 const APPENDING_PAUSE: Duration = Duration::from_millis(1);
@@ -48,6 +49,8 @@ pub(crate) struct Opened {
     /// The header fields. The entity tag is made of the file's state, and strong if the file has been left alone for some
     /// seconds; before that two states might share their times, so it is weak (`W/"..."`).
     pub about: Representation,
+    /// The compressed files beside it.
+    encoded: Vec<(ContentCoding, Arc<Opened>)>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -65,8 +68,21 @@ impl Opened {
             stamp,
             beginning,
             about,
+            encoded: Vec::new(),
             _place: place,
         }
+    }
+
+    /// The same, with the compressed files beside it.
+    pub(crate) fn beside(self, encoded: Vec<(ContentCoding, Arc<Self>)>) -> Self {
+        Self { encoded, ..self }
+    }
+
+    /// The compressed files beside it.
+    pub(crate) fn encoded(&self) -> impl Iterator<Item = (ContentCoding, &Arc<Self>)> {
+        self.encoded
+            .iter()
+            .map(|(coding, opened)| (*coding, opened))
     }
 
     /// Bytes of the file when it was opened.
@@ -92,6 +108,15 @@ impl Large {
     /// Bytes of the file when it was opened.
     pub(crate) fn length(&self) -> u64 {
         self.opened.length()
+    }
+
+    /// The compressed file beside it, if there is one in this coding.
+    pub(crate) fn encoded(&self, coding: ContentCoding) -> Option<Self> {
+        let (_, opened) = self.opened.encoded().find(|(of, _)| *of == coding)?;
+        Some(Self {
+            opened: Arc::clone(opened),
+            ..self.clone()
+        })
     }
 
     /// A download of the bytes of `range`, of which nothing has been sent.
@@ -122,7 +147,7 @@ pub(crate) struct Download {
 }
 
 /// The result of a step, and the download after it; `None` at the end.
-type Step<T> = io::Result<Option<(T, Box<Download>)>>;
+type DownloadStep<T> = io::Result<Option<(T, Box<Download>)>>;
 
 /// The check sum of some bytes of a file, as they were at one moment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -158,7 +183,7 @@ impl Sample {
 
 impl Download {
     /// The next bytes, read on a thread of the root: at most [`READ_BYTES_MAX`], or `most` if that is less.
-    pub(crate) async fn read(self: Box<Self>, most: usize) -> Step<Bytes> {
+    pub(crate) async fn read(self: Box<Self>, most: usize) -> DownloadStep<Bytes> {
         self.step(move |download| download.take_piece(most)).await
     }
 
@@ -167,7 +192,7 @@ impl Download {
     ///
     /// It fails also if the client has gone. What is written is the kernel's own pages: bytes that are overwritten in place while
     /// they wait in the socket arrive overwritten. Who replaces a file by a rename is safe, and so is who cuts it first.
-    pub(crate) async fn send_to(self: Box<Self>, socket: Arc<OwnedFd>) -> Step<usize> {
+    pub(crate) async fn send_to(self: Box<Self>, socket: Arc<OwnedFd>) -> DownloadStep<usize> {
         self.step(move |download| download.send(&socket)).await
     }
 
@@ -175,7 +200,7 @@ impl Download {
     async fn step<T: Send + 'static>(
         self: Box<Self>,
         step: impl Fn(&mut Self) -> io::Result<Option<T>> + Clone + Send + 'static,
-    ) -> Step<T> {
+    ) -> DownloadStep<T> {
         if self.range.is_empty() {
             return Ok(None);
         }

@@ -12,18 +12,24 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
+use super::compressor::{COMPRESSED_BYTES_MAX, COMPRESSED_BYTES_MIN};
 use super::containment::SafePath;
+use super::content_type::is_compressible;
+use super::encodings::{EncodingSource, Encodings};
 use super::entry::Entry;
 use super::file_error::FileError;
 use super::fingerprint;
-use super::folder::{Located, find, open};
+use super::folder::{FoundPath, Located, find, open};
 use super::large::Opened;
+use super::listing::Listing;
 use super::metrics::CacheCounters;
 use super::representation::Representation;
 use super::root::{BUILT_IN_INDEX, BUILT_IN_PAGE, SiteRoot};
+use super::siblings::Siblings;
 use super::stamp::Stamp;
 use crate::memory_file::MemoryFiles;
-use crate::num::as_usize;
+use crate::num::{as_u64, as_usize};
+use crate::settings::ContentCoding;
 
 /// Attempts at reading a file that changes meanwhile.
 pub(crate) const READ_TRIES: u32 = 3;
@@ -41,6 +47,8 @@ pub(crate) enum Look {
     Large(Arc<Opened>),
     /// It is a folder, asked for without its slash.
     Moved,
+    /// It is a folder without an index file, whose files are listed.
+    Listing(Arc<Listing>),
 }
 
 /// Loads one file.
@@ -70,8 +78,13 @@ impl Loader<'_> {
     ) -> Result<Look, FileError> {
         for _ in 0..READ_TRIES {
             let located = match find(self.root, path) {
-                Ok(Some(located)) => located,
-                Ok(None) => return Ok(Look::Moved),
+                Ok(FoundPath::File(located)) => located,
+                Ok(FoundPath::Moved) => return Ok(Look::Moved),
+                Ok(FoundPath::Folder(folder)) => {
+                    self.counters.listings.inc();
+                    let listing = Listing::read(self.root, path, &folder.path, self.now)?;
+                    return Ok(Look::Listing(Arc::new(listing)));
+                }
                 Err(FileError::Root(Errno::NOENT)) if self.root.built_in => {
                     return self.built_in(path, known);
                 }
@@ -79,13 +92,16 @@ impl Loader<'_> {
             };
             let stamp = Stamp::of(&located.metadata);
             let small = as_usize(stamp.length()) <= self.max_file_bytes;
-            let same = known.filter(|known| small && known.stamp == Some(stamp));
+            let siblings = self.siblings(&located, &stamp);
+            let same = known.filter(|known| {
+                small && known.stamp == Some(stamp) && known.has_siblings(&siblings)
+            });
             if let Some(same) = same
-                && same.settled
+                && same.about.settled
             {
                 return Ok(self.unchanged(same));
             }
-            match self.take(path, &located, &mut pause) {
+            match self.take(&located, &siblings, &mut pause) {
                 Ok(Some(look)) => return Ok(look),
                 Ok(None) => {
                     self.counters.rereads.inc();
@@ -101,28 +117,113 @@ impl Loader<'_> {
     /// Opens and reads; `None` if the file changed meanwhile.
     fn take(
         &self,
-        path: &SafePath,
         located: &Located,
+        siblings: &Siblings,
         pause: impl FnOnce(),
     ) -> Result<Option<Look>, FileError> {
         let Some((file, stamp)) = open(located)? else {
             return Ok(None);
         };
+        self.counters.stale_siblings.inc_by(siblings.stale);
         if as_usize(stamp.length()) > self.max_file_bytes {
             let Ok(place) = Arc::clone(self.large_files).try_acquire_owned() else {
                 self.counters.large_full.inc();
                 return Err(FileError::Busy);
             };
-            let weak = if stamp.settled(self.now) { "" } else { "W/" };
-            let etag = format!("{weak}{}", fingerprint::of_state(&stamp));
-            let about = self.about(path, &located.path, etag, stamp.modified());
+            let about = self.about(
+                &located.name,
+                &located.path,
+                self.tag_of_state(&stamp),
+                Some(&stamp),
+            );
+            let encoded = self.open_siblings(siblings, &about);
             let opened = Opened::new(file, stamp, about, place);
+            let opened = opened.beside(encoded);
             return Ok(Some(Look::Large(Arc::new(opened))));
         }
         let read = read_whole(&file, &stamp, pause).map_err(FileError::of_file)?;
         Ok(read.map(|bytes| {
             self.counters.reads.inc();
-            self.entry(path, &located.path, Bytes::from(bytes), Some(stamp))
+            let bytes = Bytes::from(bytes);
+            self.entry(&located.name, &located.path, bytes, Some((stamp, siblings)))
+        }))
+    }
+
+    /// The compressed files beside one; none if it is compressed itself.
+    fn siblings(&self, original: &Located, state: &Stamp) -> Siblings {
+        let types = &self.root.types;
+        if self.root.precompressed.is_empty() || types.headers(&original.path).1.is_some() {
+            return Siblings::default();
+        }
+        Siblings::find(self.root, original, state)
+    }
+
+    /// The tag of a file that is sent from the disk.
+    fn tag_of_state(&self, stamp: &Stamp) -> String {
+        let weak = if stamp.settled(self.now) { "" } else { "W/" };
+        format!("{weak}{}", fingerprint::of_state(stamp))
+    }
+
+    /// Opens the compressed files beside a large one. One that can't be opened is left out: the original is there.
+    fn open_siblings(
+        &self,
+        siblings: &Siblings,
+        about: &Representation,
+    ) -> Vec<(ContentCoding, Arc<Opened>)> {
+        let open = |(coding, located): (ContentCoding, &Located)| {
+            let place = Arc::clone(self.large_files).try_acquire_owned().ok()?;
+            let (file, stamp) = open(located).ok()??;
+            let about = about.encoded(coding, self.tag_of_state(&stamp));
+            Some((coding, Arc::new(Opened::new(file, stamp, about, place))))
+        };
+        siblings.iter().filter_map(open).collect()
+    }
+
+    /// The content of the compressed file beside the one at `path`; `None` if it is not in this state any more, or too large to be
+    /// kept.
+    pub(crate) fn read_sibling(
+        &self,
+        path: &SafePath,
+        original: &Stamp,
+        coding: ContentCoding,
+        expected: &Stamp,
+    ) -> Result<Option<Bytes>, FileError> {
+        let FoundPath::File(beside) = find(self.root, path)? else {
+            return Ok(None);
+        };
+        let found = Siblings::find(self.root, &beside, original).take(coding);
+        let Some(located) = found else {
+            return Ok(None);
+        };
+        let Some((file, stamp)) = open(&located)? else {
+            return Ok(None);
+        };
+        if stamp != *expected || as_usize(stamp.length()) > self.max_file_bytes {
+            return Ok(None);
+        }
+        let read = read_whole(&file, &stamp, || ()).map_err(FileError::of_file)?;
+        Ok(read.map(Bytes::from))
+    }
+
+    /// The sources of the encoded contents of a file of this length that is kept in memory.
+    fn encodings(
+        &self,
+        about: &Representation,
+        length: u64,
+        siblings: Option<&Siblings>,
+    ) -> Option<Box<Encodings>> {
+        if !about.varies {
+            return None;
+        }
+        let fits = (COMPRESSED_BYTES_MIN..=COMPRESSED_BYTES_MAX).contains(&length);
+        let worth_it = fits && is_compressible(&about.content_type);
+        let mut stamps = siblings.map_or([None; ContentCoding::ALL.len()], Siblings::stamps);
+        let mut stamps = stamps.iter_mut();
+        Encodings::new(ContentCoding::ALL.map(|coding| {
+            let sibling = stamps.next().and_then(Option::take);
+            let compressed = worth_it && self.root.compress.contains(&coding);
+            let compressed = compressed.then_some(EncodingSource::Content);
+            sibling.map(EncodingSource::Sibling).or(compressed)
         }))
     }
 
@@ -136,7 +237,7 @@ impl Loader<'_> {
             return Ok(self.unchanged(known));
         }
         let page = Bytes::from_static(BUILT_IN_PAGE);
-        Ok(self.entry(path, Path::new(BUILT_IN_INDEX), page, None))
+        Ok(self.entry(BUILT_IN_INDEX, Path::new(BUILT_IN_INDEX), page, None))
     }
 
     fn unchanged(&self, known: &Arc<Entry>) -> Look {
@@ -144,27 +245,35 @@ impl Loader<'_> {
         Look::Unchanged(Arc::clone(known))
     }
 
-    /// The header fields of the file at `file`, which was requested as `path`.
+    /// The header fields of the file at `file`, which was found by this name.
     fn about(
         &self,
-        path: &SafePath,
+        name: &str,
         file: &Path,
         etag: String,
-        modified: SystemTime,
+        stamp: Option<&Stamp>,
     ) -> Representation {
-        Representation::new(self.root, path, file, etag, modified, self.now)
+        Representation::new(self.root, name, file, etag, stamp, self.now)
     }
 
-    fn entry(&self, path: &SafePath, file: &Path, bytes: Bytes, stamp: Option<Stamp>) -> Look {
+    fn entry(
+        &self,
+        name: &str,
+        file: &Path,
+        bytes: Bytes,
+        from: Option<(Stamp, &Siblings)>,
+    ) -> Look {
+        let (stamp, siblings) = from.unzip();
         let etag = fingerprint::of_content(&bytes);
-        let modified = stamp.map_or(self.now, |stamp| stamp.modified());
-        let about = self.about(path, file, etag, modified);
-        let settled = stamp.is_none_or(|stamp| stamp.settled(self.now));
+        let mut about = self.about(name, file, etag, stamp.as_ref());
+        let beside = siblings.map_or([None; ContentCoding::ALL.len()], Siblings::stamps);
+        about.settled &= beside.iter().flatten().all(|stamp| stamp.settled(self.now));
+        let encodings = self.encodings(&about, as_u64(bytes.len()), siblings);
         let content = self.memory_files.keep(bytes);
         if content.is_large_on_heap() {
             self.counters.memory_files_full.inc();
         }
-        let entry = Entry::new(content, about, stamp, settled, self.now_ms);
+        let entry = Entry::new(content, about, encodings, stamp, self.now_ms);
         Look::Read(Arc::new(entry))
     }
 }
@@ -242,7 +351,9 @@ mod tests {
         fn read(&self, loader: &Loader<'_>, known: Option<&Arc<Entry>>) -> Arc<Entry> {
             match loader.look(&self.path, known, || ()).unwrap() {
                 Look::Read(entry) => entry,
-                other @ (Look::Unchanged(_) | Look::Large(_) | Look::Moved) => panic!("{other:?}"),
+                other @ (Look::Unchanged(_) | Look::Large(_) | Look::Moved | Look::Listing(_)) => {
+                    panic!("{other:?}")
+                }
             }
         }
     }
@@ -288,10 +399,10 @@ mod tests {
     fn a_file_that_was_just_written_is_read_again_though_its_stamp_is_the_same() {
         let site = LoadedSite::new();
         let young = site.read(&site.after(Duration::ZERO, MAX), None);
-        assert!(!young.settled);
+        assert!(!young.about.settled);
         let later = site.after(LATER, MAX);
         let settled = site.read(&later, Some(&young));
-        assert!(settled.settled && settled.about.etag == young.about.etag);
+        assert!(settled.about.settled && settled.about.etag == young.about.etag);
         assert!(matches!(
             later.look(&site.path, Some(&settled), || ()),
             Ok(Look::Unchanged(_))
@@ -303,7 +414,9 @@ mod tests {
         let site = LoadedSite::new();
         let tag_after = |age| match site.after(age, 5).look(&site.path, None, || ()).unwrap() {
             Look::Large(large) => String::from_utf8(large.about.etag.to_vec()).unwrap(),
-            other @ (Look::Unchanged(_) | Look::Read(_) | Look::Moved) => panic!("{other:?}"),
+            other @ (Look::Unchanged(_) | Look::Read(_) | Look::Moved | Look::Listing(_)) => {
+                panic!("{other:?}")
+            }
         };
         let (young, old) = (tag_after(Duration::ZERO), tag_after(LATER));
         assert_eq!(young, format!("W/{old}"));
@@ -329,7 +442,9 @@ mod tests {
         let page = site.folder.path().join("index.html");
         let tag = || match site.after(LATER, 5).look(&site.path, None, || ()).unwrap() {
             Look::Large(large) => String::from_utf8(large.about.etag.to_vec()).unwrap(),
-            other @ (Look::Unchanged(_) | Look::Read(_) | Look::Moved) => panic!("{other:?}"),
+            other @ (Look::Unchanged(_) | Look::Read(_) | Look::Moved | Look::Listing(_)) => {
+                panic!("{other:?}")
+            }
         };
         let first = tag();
         assert_eq!(tag(), first, "unchanged, and so is the tag");

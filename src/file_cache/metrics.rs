@@ -36,6 +36,18 @@ metrics! {
             "Folders refused since as many were in use, or had calls that hang, as there may be";
         memory_files_full: Counter = "perennial_file_cache_memory_files_full",
             "Large files kept on the heap since there were as many memory files as there may be";
+        compressed: Counter = "perennial_file_cache_compressed", "Files that were compressed, each once for each coding";
+        encoded_bytes: Counter = "perennial_file_cache_encoded_bytes",
+            "Bytes of compressed contents that were made or read";
+        encoding_late: Counter = "perennial_file_cache_encoding_late",
+            "Compressed contents that took so long that clients got the file as it is meanwhile";
+        encoding_full: Counter = "perennial_file_cache_encoding_full",
+            "Compressed contents that were not made or not kept, since too many were being made or file_cache.budget is too small";
+        stale_siblings: Counter = "perennial_file_cache_stale_siblings",
+            "Readings of a file beside which a compressed file is older, and so is not sent";
+        listings: Counter = "perennial_file_cache_listings", "Folders that were read for a list of their files";
+        ranges_ignored: Counter = "perennial_file_ranges_ignored",
+            "Answers with a whole file to a request for too many ranges of it, or for more bytes than it has";
         rereads: Counter = "perennial_file_cache_rereads", "Readings repeated because the file changed meanwhile";
     }
 }

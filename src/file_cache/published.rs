@@ -1,16 +1,16 @@
-//! What the child shares with the request handlers; it stays valid across restarts of the child.
+//! The data that the child shares with the request handlers; it stays valid across restarts of the child.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::compressor::Compressor;
 use super::entry::{Entry, Freshness, freshness};
 use super::limits::CacheLimits;
 use super::metrics::CacheCounters;
-use super::root_io::RootIo;
+use super::probing::probe_all;
 use super::roots::Roots;
 use crate::memory_file::MemoryFiles;
 use crate::num::as_millis;
@@ -21,6 +21,7 @@ pub(crate) struct Published {
     pub(crate) limits: Arc<CacheLimits>,
     pub(crate) counters: CacheCounters,
     pub(crate) memory_files: MemoryFiles,
+    pub(crate) compressor: Compressor,
     /// Places for large files that are being sent.
     pub(crate) large_files: Arc<Semaphore>,
     pub(crate) roots: Roots,
@@ -33,7 +34,9 @@ pub(crate) struct Published {
 impl Published {
     /// Probes the roots whose probe is due.
     pub(crate) async fn probe_due(&self) {
-        join_all(self.roots.all().iter().map(RootIo::probe_if_due)).await;
+        let now = Instant::now();
+        let due = self.roots.all().into_iter();
+        probe_all(due.filter(|root| root.is_probe_due(now))).await;
     }
 
     /// `now` on the cache's own clock.

@@ -8,6 +8,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -95,7 +96,7 @@ pub(crate) struct RootIo {
 #[derive(Debug)]
 struct RootState {
     health: Health,
-    /// What a probe looks for: the path of the last overdue call, since any other might be answered from a cache.
+    /// The path that a probe looks at: that of the last overdue call, since any other might be answered from a cache.
     suspect: SafePath,
     /// The calls that may begin.
     permits: Arc<Semaphore>,
@@ -207,32 +208,50 @@ impl RootIo {
         self.judge(|state| state.health.answered(condition_of(result), Instant::now()));
     }
 
-    /// Looks whether the folder answers, if a probe is due.
-    pub(crate) async fn probe_if_due(self: &Arc<Self>) {
-        let due = self.state.lock().health.probe_at;
-        if due <= Instant::now() {
-            self.probe().await;
-        }
+    /// Whether it is time for a probe.
+    pub(crate) fn is_probe_due(&self, now: Instant) -> bool {
+        self.state.lock().health.probe_at <= now
     }
 
-    /// Looks whether the folder answers, and judges the folder by it.
-    pub(crate) async fn probe(self: &Arc<Self>) {
-        let path = {
-            let mut state = self.state.lock();
-            state.health.postpone(Instant::now());
-            state.suspect.clone()
-        };
+    /// Puts the next probe off: one is about to be made.
+    pub(crate) fn postpone_probe(&self) {
+        self.state.lock().health.postpone(Instant::now());
+    }
+
+    /// All that the result of a probe depends on.
+    pub(crate) fn probed_place(&self) -> (PathBuf, Vec<String>, bool, SafePath) {
+        let SiteRoot {
+            path,
+            index,
+            built_in,
+            ..
+        } = &self.site;
+        let suspect = self.state.lock().suspect.clone();
+        (path.clone(), index.clone(), *built_in, suspect)
+    }
+
+    /// Looks whether the folder answers, and judges the folder by it. `None` if that could not be found out.
+    pub(crate) async fn probe(self: &Arc<Self>) -> Option<Condition> {
+        let path = self.state.lock().suspect.clone();
         // If all probes are stuck, only one that comes back can tell anything new.
-        let Ok(permit) = Arc::clone(&self.probes).try_acquire_owned() else {
-            return;
-        };
+        let permit = Arc::clone(&self.probes).try_acquire_owned().ok()?;
         let (root, looked) = (Arc::clone(self), path.clone());
         let mut call = self.begin(&path, permit, move || probe(&root.site, &looked));
         let Some(result) = call.in_time().await else {
-            return;
+            return Some(Condition::Hung);
         };
+        let condition = condition_of(&result);
+        self.probed(condition);
+        Some(condition)
+    }
+
+    /// Judges the folder by a probe, its own or that of a folder that is the same on the disk.
+    pub(crate) fn probed(&self, condition: Condition) {
         self.judge(|state| {
-            let news = state.health.probed(condition_of(&result), Instant::now());
+            if condition == Condition::Hung {
+                return state.health.hangs(Instant::now());
+            }
+            let news = state.health.probed(condition, Instant::now());
             if state.health.stuck > 0
                 && state.permits.available_permits() == 0
                 && state.renewals < RENEWALS_MAX

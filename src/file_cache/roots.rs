@@ -57,17 +57,16 @@ impl RootHandle {
         Some(Self(Arc::clone(root)))
     }
 
-    /// Looks whether the folder can be read, within a time limit, if nobody else uses it. A folder that is in use already
-    /// may well be ill: that is no reason against a new generation, and its requests and `/readyz` tell of it.
-    pub(crate) async fn probe(&self) -> Result<(), RootFault> {
-        if self.0.handles.load(Ordering::Acquire) > 1 {
-            return Ok(());
-        }
-        self.0.probe().await;
-        self.0.fault().map_or(Ok(()), |fault| {
-            let route = self.0.site.route.clone();
-            Err(RootFault::Unusable { route, fault })
-        })
+    /// Whether nobody else uses the folder.
+    pub(super) fn is_the_only_one(&self) -> bool {
+        self.0.handles.load(Ordering::Acquire) <= 1
+    }
+
+    /// The reason why the folder can't be used, as far as it is known.
+    pub(super) fn fault(&self) -> Option<RootFault> {
+        let route = self.0.site.route.clone();
+        let fault = self.0.fault()?;
+        Some(RootFault::Unusable { route, fault })
     }
 }
 

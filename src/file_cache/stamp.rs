@@ -4,8 +4,8 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
-/// How long after its last change a file's times can be trusted to show the next one, in milliseconds: the coarsest step,
-/// and one second because fractions of the second of the change are left out.
+/// The time after its last change from which on a file's times can be trusted to show the next one, in milliseconds: the
+/// coarsest step, and one second because fractions of the second of the change are left out.
 ///
 /// File systems keep times in steps (a few milliseconds on most, 2 s on the coarsest). Two changes within one step leave
 /// one stamp; so what was read sooner than this after a change is read again, whatever its stamp says. Git calls such a
@@ -46,6 +46,11 @@ impl Stamp {
         (self.length, self.modified) == (other.length, other.modified)
     }
 
+    /// Whether its file was modified before the other one.
+    pub(crate) fn is_modified_before(&self, other: &Self) -> bool {
+        self.modified < other.modified
+    }
+
     /// The time of its modification in whole seconds; 1970 for anything before.
     pub(crate) fn modified(&self) -> SystemTime {
         let since = Duration::from_secs(u64::try_from(self.modified.0).unwrap_or(0));
@@ -79,6 +84,16 @@ mod tests {
         pub(crate) fn changed_at(seconds: i64) -> Self {
             Self {
                 changed: (seconds, 0),
+                ..Self::default()
+            }
+        }
+    }
+
+    impl Stamp {
+        /// A stamp whose file was modified in this second, and not at its beginning.
+        pub(crate) fn modified_at(seconds: i64) -> Self {
+            Self {
+                modified: (seconds, 700_000_000),
                 ..Self::default()
             }
         }

@@ -1,6 +1,7 @@
 //! The file cache as request handlers see it: on one thread, on a paused clock, with the real child and real files.
 
 mod deaths;
+mod encoding;
 mod hangs;
 mod roots;
 mod sending;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, openat, renameat};
 
 use super::{Incident, KEPT};
+use crate::num::as_u64;
+use crate::plain_file::{AT_ONCE, plain};
 
 const NAME: &str = "incidents.ndjson";
 /// The name of a file that is being written.
@@ -69,8 +71,7 @@ impl IncidentFile {
 
     /// The text of the file, without its beginning if it is too long.
     fn text(&mut self) -> io::Result<String> {
-        let file = openat(self.folder()?, NAME, OFlags::RDONLY, Mode::empty())?;
-        let mut file = File::from(file);
+        let mut file = self.open(NAME, OFlags::RDONLY)?;
         self.bytes = file.metadata()?.len();
         file.seek(SeekFrom::Start(self.bytes.saturating_sub(BYTES_MAX)))?;
         let mut text = Vec::new();
@@ -86,7 +87,7 @@ impl IncidentFile {
             lines.collect()
         };
         let text = lines(kept.len().saturating_sub(new))?.concat();
-        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let length = as_u64(text.len());
         let written = if self.is_broken || self.bytes.saturating_add(length) > BYTES_MAX {
             self.replace(&newest(&lines(0)?, BYTES_MAX / 2))
         } else {
@@ -118,8 +119,8 @@ impl IncidentFile {
 
     fn open(&mut self, name: &str, flags: OFlags) -> io::Result<File> {
         let mode = Mode::from_raw_mode(0o640);
-        let file = openat(self.folder()?, name, flags | OFlags::CLOEXEC, mode)?;
-        Ok(File::from(file))
+        let file = openat(self.folder()?, name, flags | AT_ONCE, mode)?;
+        plain(file.into(), &self.path.join(name))
     }
 }
 
@@ -127,7 +128,7 @@ impl IncidentFile {
 fn newest(lines: &[String], bytes_max: u64) -> String {
     let mut left = bytes_max;
     let fits = |line: &&String| {
-        let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        let length = as_u64(line.len());
         let rest = left.checked_sub(length);
         left = rest.unwrap_or(0);
         rest.is_some()

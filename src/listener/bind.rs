@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::listening::SharedListening;
 use super::socket_error::SocketError;
 
-/// How many connections the kernel keeps waiting; it cuts the number to its own limit (`net.core.somaxconn`).
+/// The number of connections that the kernel keeps waiting; it cuts the number to its own limit (`net.core.somaxconn`).
 pub(super) const BACKLOG: i32 = 4096;
 
 /// Binds `address`; port 0 asks the kernel for one. If not `ipv6_only`, `[::]` takes the addresses of IPv4 too.
@@ -21,6 +21,31 @@ pub(crate) fn bind(
     ipv6_only: bool,
     going: &[Arc<SharedListening>],
 ) -> Result<TcpListener, SocketError> {
+    let socket = beside(going, address, |shared| {
+        let socket = bound(address, ipv6_only, shared)?;
+        // Binding and listening both look for others at the address.
+        socket.listen(BACKLOG)?;
+        set_socket_reuseport(&socket, false)?;
+        Ok(socket)
+    })?;
+    Ok(socket.into())
+}
+
+/// The reason why `address` could not be bound now. No client notices.
+pub(crate) fn try_bind(
+    address: SocketAddr,
+    ipv6_only: bool,
+    going: &[Arc<SharedListening>],
+) -> Result<(), SocketError> {
+    beside(going, address, |shared| bound(address, ipv6_only, shared)).map(drop)
+}
+
+/// Opens a socket at an address at which others are `going`, which are shared meanwhile if they stand in the way.
+fn beside(
+    going: &[Arc<SharedListening>],
+    address: SocketAddr,
+    open: impl Fn(bool) -> io::Result<Socket>,
+) -> Result<Socket, SocketError> {
     let same_port = |socket: &&Arc<SharedListening>| {
         let at = socket.address().and_then(Result::ok);
         !socket.inherited && at.is_some_and(|at| at.port() == address.port())
@@ -30,19 +55,19 @@ pub(crate) fn bind(
         let mut sockets = going.iter();
         sockets.try_for_each(|socket| set_socket_reuseport(&socket.socket, shared))
     };
-    let bound = match listen(address, ipv6_only, false) {
+    let opened = match open(false) {
         // Programs of the same user that ask for it could bind the port as well, until all sockets at it are closed.
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && !going.is_empty() => {
             let shared = share(true).map_err(io::Error::from);
-            let shared = shared.and_then(|()| listen(address, ipv6_only, true));
+            let shared = shared.and_then(|()| open(true));
             share(false).map_err(io::Error::from).and(shared)
         }
-        bound => bound,
+        opened => opened,
     };
-    bound.map_err(|source| SocketError::Bind { address, source })
+    opened.map_err(|source| SocketError::Bind { address, source })
 }
 
-fn listen(address: SocketAddr, ipv6_only: bool, shared: bool) -> io::Result<TcpListener> {
+fn bound(address: SocketAddr, ipv6_only: bool, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -59,10 +84,7 @@ fn listen(address: SocketAddr, ipv6_only: bool, shared: bool) -> io::Result<TcpL
     }
     set_socket_reuseport(&socket, shared)?;
     socket.bind(&address.into())?;
-    // Binding and listening both look for others at the address.
-    socket.listen(BACKLOG)?;
-    set_socket_reuseport(&socket, false)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 #[cfg(test)]
@@ -88,6 +110,9 @@ mod tests {
         for address in [([0, 0, 0, 0], port), ([127, 0, 0, 1], port)] {
             let refused = bind(address.into(), false, &[]);
             assert!(matches!(refused, Err(SocketError::Bind { .. })));
+            let refused = try_bind(address.into(), false, &[]);
+            assert!(matches!(refused, Err(SocketError::Bind { .. })));
+            try_bind(address.into(), false, &[Arc::clone(&old)]).unwrap();
             let new = bind(address.into(), false, &[Arc::clone(&old)]).unwrap();
             // Neither is shared from then on.
             assert!(!socket_reuseport(&old.socket).unwrap());

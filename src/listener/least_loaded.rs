@@ -11,7 +11,7 @@ pub(crate) struct Candidate {
     pub queue: usize,
 }
 
-/// How many connections more than another handler the preferred one may have.
+/// The number of connections that the preferred handler may have more than another.
 const SLACK: usize = 64;
 
 /// The handler for the next connection; `None` only without candidates.

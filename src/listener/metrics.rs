@@ -14,7 +14,7 @@ metrics! {
         over_peer_limit: Counter = "perennial_http_connections_over_peer_limit",
             "Connections closed at once because their peer was at server.max_connections_per_peer";
         gave_way: Counter = "perennial_http_connections_gave_way",
-            "Connections without a whole request closed for newer ones at server.max_connections or server.max_connections_per_peer";
+            "Connections without a whole request or handshake closed for newer ones at server.max_connections or server.max_connections_per_peer";
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a listener keeps across restarts: its socket, and a connection that it has accepted and not handed over.
+//! The state of a listener that outlives restarts: its socket, and an accepted connection that was not handed over yet.
 
 // Decision: An accepted socket is always owned.
 
@@ -15,7 +15,7 @@ use super::{HANGING_START, PAUSE, has_client, make_room};
 use crate::places::{Places, TakenPlace};
 use crate::request_handler::{Accepted, HandlerLoad, HandlerRef, Handlers, Handover, PeerBound};
 use crate::supervision::Faults;
-use crate::wire::{Peer, Socket};
+use crate::wire::{Peer, Socket, Speaks};
 
 /// The bounds of connections, shared by all public listeners.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub(crate) struct ListenerState {
     pub faults: Faults,
     /// Whether only programs of this machine can reach the socket.
     loopback: bool,
+    /// The protocol of its clients.
+    speaks: Speaks,
     /// The counters that it shares with the other public listeners.
     pub counters: ListenerCounters,
     /// A socket that was accepted and not yet handed over; a restart does not drop it.
@@ -50,6 +52,7 @@ impl ListenerState {
     /// The state of a new listener: no connection waits.
     pub(crate) fn new(
         socket: &Arc<SharedListening>,
+        speaks: Speaks,
         handlers: Arc<Handlers>,
         near: Option<Arc<HandlerLoad>>,
         bounds: ConnectionBounds,
@@ -61,6 +64,7 @@ impl ListenerState {
         faults.register(HANGING_START);
         Arc::new(Self {
             loopback: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
+            speaks,
             socket: Arc::clone(socket),
             handlers,
             near,
@@ -94,6 +98,7 @@ impl ListenerState {
         let peer = Peer {
             address,
             loopback: self.loopback,
+            speaks: self.speaks,
         };
         *self.waiting.lock() = Some(Accepted {
             socket,

@@ -22,7 +22,7 @@ use crate::supervision::{
 };
 use crate::wire::{
     Code, ConnectionCounters, Drain, Editions, HandlerMetrics, Incoming, Parts, Problem, Responder,
-    Response, read_body,
+    Response, Speaks, read_body,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,15 +62,16 @@ fn handler(
         messages: queue,
         bytes: 100_000,
     };
-    let second = Duration::from_secs(30);
+    let long = Duration::from_secs(30);
     let limits = LimitSettings {
         head_bytes: 4096,
         body_bytes: 1000,
-        request_timeout: second,
-        header_timeout: second,
-        idle_timeout: second,
-        stall_timeout: second,
+        request_timeout: long,
+        header_timeout: long,
+        idle_timeout: long,
+        stall_timeout: long,
         list_records: std::num::NonZeroUsize::MIN,
+        kept_lists: 1 << 20,
         batch: std::num::NonZeroUsize::MIN,
         batch_bytes: 1000,
     };
@@ -80,6 +81,7 @@ fn handler(
         counters: Arc::<ConnectionCounters>::default(),
         drain: Drain::new(Duration::from_secs(2)),
         access: None,
+        tls: Arc::default(),
     };
     request_handler::prepare(name, queue, parts, GiveWay::Unasked, faults.clone())
 }
@@ -113,6 +115,7 @@ async fn start_bounded(
     let socket = SharedListening::new(socket, false);
     let state = ListenerState::new(
         &socket,
+        Speaks::Http,
         Arc::new(Handlers::from_pointee(handlers)),
         None,
         bounds,

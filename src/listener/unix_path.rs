@@ -7,12 +7,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::Access;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::bind::BACKLOG;
 use super::socket_error::SocketError;
 
-/// Who may connect.
+/// The users who may connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OpenTo {
     /// The user of the daemon and its group, such as a proxy's.
@@ -79,22 +80,37 @@ pub(crate) fn bind_unix(
     open_to: OpenTo,
 ) -> Result<(UnixListener, SocketFile), SocketError> {
     let refused = |source| SocketError::Refused(path.to_owned(), source);
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(refused(error)),
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(SocketError::NoSocket(path.to_owned()));
-        }
-        Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => return Err(SocketError::InUse(path.to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                tracing::info!(path = %path.display(), "removed a socket that nobody listens at");
-                fs::remove_file(path).map_err(refused)?;
-            }
-            Err(error) => return Err(refused(error)),
-        },
+    if has_abandoned(path)? {
+        tracing::info!(path = %path.display(), "removed a socket that nobody listens at");
+        fs::remove_file(path).map_err(refused)?;
     }
     listen(path, open_to).map_err(refused)
+}
+
+/// The reason why nobody could listen at `path` now. Nothing is changed.
+pub(crate) fn try_bind_unix(path: &Path) -> Result<(), SocketError> {
+    has_abandoned(path)?;
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
+    let may_be_made = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK);
+    may_be_made.map_err(|error| SocketError::Refused(path.to_owned(), error.into()))
+}
+
+/// Whether there is a socket that a killed process has left. The error says what else is in the way.
+fn has_abandoned(path: &Path) -> Result<bool, SocketError> {
+    let refused = |source| SocketError::Refused(path.to_owned(), source);
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(refused(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err(SocketError::NoSocket(path.to_owned()))
+        }
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => Err(SocketError::InUse(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+            Err(error) => Err(refused(error)),
+        },
+    }
 }
 
 fn listen(path: &Path, open_to: OpenTo) -> io::Result<(UnixListener, SocketFile)> {

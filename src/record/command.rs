@@ -1,21 +1,25 @@
-//! What a client wants to change in a resource, and what that does to a record. Pure: the store carries it out.
+//! The commands that change a resource, and the decision on what each does to a record. Pure: the store carries it out.
 //!
-//! [`batch`] says what becomes of several commands, and [`request_key`] which request was carried out before.
+//! [`batch`] decides on several commands together; [`request_key`] recognises a request that was carried out before.
 
 mod batch;
+mod command_error;
+mod conditions;
 mod request_key;
 
 pub(crate) use batch::{Atomicity, try_batch};
+pub(crate) use command_error::{CommandError, NewRecordError};
+pub(crate) use conditions::{Conditions, Tags};
 pub(crate) use request_key::{KeyFault, KeyVerdict, NamedRequest, RequestKey};
 
 use bytes::Bytes;
 
-use super::id::{ID_NUMBER_MAX, IdError, IdScheme, RecordId};
+use super::Record;
+use super::id::{ID_NUMBER_MAX, IdScheme, RecordId};
 use super::object::{self, JsonObject};
-use super::patch::{PatchFault, RecordPatch};
+use super::patch::RecordPatch;
 use super::query::ListQuery;
 use super::schema::{NewValues, RuleViolation, Schema};
-use super::{Record, Revision};
 
 /// The most records that one example may delete.
 pub(crate) const MATCHING_MAX: usize = 1000;
@@ -53,7 +57,7 @@ pub(crate) enum WriteCommand {
         id: RecordId,
         patch: RecordPatch,
         absent: Absent,
-        /// How long the text may become, unless it is longer already: otherwise patches could make it grow without end.
+        /// The longest that the text may become, unless it is longer already: otherwise patches could make it grow without end.
         bytes_max: usize,
     },
     /// Deletes a record.
@@ -106,142 +110,6 @@ pub(crate) enum Absent {
     Create,
 }
 
-/// The entity tags in a condition, as they were sent, or as the revisions that they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Tags<T = Revision> {
-    /// `*`: any record.
-    Any,
-    /// One of these. Tags that are no revision's are left out of revisions, since they match nothing.
-    OneOf(Vec<T>),
-}
-
-impl Tags {
-    fn matches(&self, current: Option<Revision>) -> bool {
-        match (self, current) {
-            (_, None) => false,
-            (Self::Any, Some(_)) => true,
-            (Self::OneOf(tags), Some(current)) => tags.contains(&current),
-        }
-    }
-}
-
-/// What a write depends on (RFC 9110 section 13.1). The store checks it and writes in one step.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Conditions {
-    /// `If-Match`
-    pub(crate) if_match: Option<Tags>,
-    /// `If-None-Match`
-    pub(crate) if_none_match: Option<Tags>,
-}
-
-impl Conditions {
-    /// Whether a record of this revision (`None`: no record) meets them.
-    pub(crate) fn hold(&self, current: Option<Revision>) -> bool {
-        let matches = |tags: &Tags| tags.matches(current);
-        self.if_match.as_ref().is_none_or(matches)
-            && !self.if_none_match.as_ref().is_some_and(matches)
-    }
-}
-
-/// The reason for refusing a command.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(crate) enum CommandError {
-    #[error("there is no record with this id")]
-    Absent,
-    #[error("a record with the id {id} exists already")]
-    Duplicate { id: RecordId },
-    /// Another record has the values that no two records may have.
-    #[error("{fields}: the record {id} has the same already, and no two records may")]
-    Taken {
-        /// The names of the fields.
-        fields: String,
-        id: RecordId,
-    },
-    /// A record refers to the one that is to be deleted.
-    #[error(
-        "the record {id} of {resource} refers to it by {field}; delete that record or change it first"
-    )]
-    Referenced {
-        resource: String,
-        field: String,
-        id: RecordId,
-    },
-    /// Too many records would be deleted or changed.
-    #[error(
-        "more than {REFERRING_MAX} records or {} MiB refer to it; delete or change some of them first",
-        REFERRING_BYTES_MAX >> 20
-    )]
-    TooManyReferring,
-    /// The records that refer to a record can't be found yet.
-    #[error(
-        "the index of {field} in {resource} is being built, by which the records that refer to this one are found; try again"
-    )]
-    IndexIncomplete { resource: String, field: String },
-    /// A condition does not hold; the record has this revision, or there is none.
-    #[error("the record is not in the state that the request depends on")]
-    Precondition { current: Option<Revision> },
-    #[error("the record is not valid")]
-    Invalid(Vec<RuleViolation>),
-    /// The patch gives the record another id.
-    #[error("the record {id} can't get another id; delete it and create another one")]
-    OtherId { id: RecordId },
-    /// The patch can't be applied to the record.
-    #[error(transparent)]
-    Patch(#[from] PatchFault),
-    /// One of the records that match can't be changed.
-    #[error("record {id}: {error}")]
-    OfRecord {
-        id: RecordId,
-        error: Box<CommandError>,
-    },
-    /// More records match than may be changed at once.
-    #[error(
-        "more than {most} records match, so none was changed; say more precisely which, or allow more"
-    )]
-    TooManyMatches { most: usize },
-    /// The filters of a batch would have to be compared with too many records.
-    #[error(
-        "the filters of this batch would have to be compared with more than {most} records, which earlier operations change or the filters match; send several batches"
-    )]
-    TooManyLooks { most: usize },
-    /// All changes together would be too long for one group.
-    #[error("the changes together have more than {} MiB; change fewer records at once", BATCH_BYTES_MAX >> 20)]
-    TooMuch,
-    /// The answer could not be kept for another request of the same name.
-    #[error(
-        "{bytes} bytes of its answer would have to be kept for the Idempotency-Key, and there is no room for them (storage.answers_bytes); change fewer records at once, or send it without the key"
-    )]
-    AnswerTooLong { bytes: u64 },
-    /// The patched record would be too long.
-    #[error("the record would have more than {bytes_max} bytes")]
-    TooLong { bytes_max: usize },
-    /// The stored text is not a JSON object.
-    #[error("the stored record is damaged")]
-    Damaged,
-    /// It could be done, and was not, since another command of its batch was refused.
-    #[error("it was not done, since another operation of the batch was refused")]
-    Cancelled,
-    /// Another request had the same name, or the same one asked for something else.
-    #[error(
-        "this Idempotency-Key was sent with another request; send a new key with each new request"
-    )]
-    KeyReused,
-    /// No request could name the record that it would create.
-    #[error(
-        "the kind of the resource's ids was changed while the request was under way, and it was not done; try again"
-    )]
-    Overtaken,
-}
-
-/// The reason why a body can't become a record.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(crate) enum NewRecordError {
-    #[error(transparent)]
-    Id(#[from] IdError),
-    #[error("the record is not valid")]
-    Invalid(Vec<RuleViolation>),
-}
-
 impl WriteCommand {
     /// The id of the one record that it names.
     pub(crate) fn id(&self) -> Option<&RecordId> {
@@ -252,6 +120,11 @@ impl WriteCommand {
             | Self::Delete { id } => Some(id),
             Self::CreateNumbered { .. } | Self::Matching { .. } => None,
         }
+    }
+
+    /// Whether it is about all records that match.
+    pub(crate) fn has_filter(&self) -> bool {
+        matches!(self, Self::Matching { .. })
     }
 
     /// Whether it leaves fewer records than before.
@@ -266,7 +139,22 @@ impl WriteCommand {
         }
     }
 
-    /// The command that creates a record with these members. Its id is the client's, or else as `ids` says.
+    /// The command that creates a record for a client, which leaves the largest numbers to the server.
+    pub(crate) fn post(
+        object: JsonObject,
+        ids: IdScheme,
+        schema: &Schema,
+        new: &NewValues<'_>,
+    ) -> Result<Self, NewRecordError> {
+        let created = Self::create(object, ids, schema, new)?;
+        if created.id().is_some_and(RecordId::is_reserved) {
+            let violations = vec![RuleViolation::reserved_number()];
+            return Err(NewRecordError::Invalid(violations));
+        }
+        Ok(created)
+    }
+
+    /// The command that creates a record with these members. Its id is the one that they have, or else as `ids` says.
     pub(crate) fn create(
         mut object: JsonObject,
         ids: IdScheme,
@@ -414,6 +302,13 @@ fn patched(
     let mut object = current.map_or_else(|| Ok(JsonObject::default()), parse)?;
     let before = object.members().get("id").cloned();
     let bytes_max = current.map_or(bytes_max, |record| record.json.len().max(bytes_max));
+    let unknown = match patch {
+        RecordPatch::Merge(patch) => schema.check_removed(patch, &object),
+        RecordPatch::Operations(_) => Vec::new(),
+    };
+    if !unknown.is_empty() {
+        return Err(CommandError::Invalid(unknown));
+    }
     patch.apply(&mut object, bytes_max)?;
     let after = object.members().get("id");
     if before.is_some() && after.is_some() && after != before.as_ref() {

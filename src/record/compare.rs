@@ -11,6 +11,7 @@ use std::fmt;
 use serde_json::{Number, Value};
 
 use super::schema::{FieldType, moment};
+use crate::num::as_usize;
 
 /// From here on `f64` leaves whole numbers out: 2^53.
 const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
@@ -99,7 +100,9 @@ impl ExactNumber {
 
     /// Reads a number that is written as in JSON.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        Self::of(&serde_json::from_str(text).ok()?)
+        let number: Number = serde_json::from_str(text).ok()?;
+        // Of a whole number beyond 64 bits, it has the nearest `f64` only.
+        Self::new(number.as_f64()?, || text.trim().parse().ok())
     }
 
     fn new(near: f64, whole: impl FnOnce() -> Option<i128>) -> Option<Self> {
@@ -121,10 +124,20 @@ impl ExactNumber {
         (self.near, self.exact)
     }
 
-    /// The number as a whole number of 64 bits, if it is one.
+    /// The number as a whole number of 64 bits with a sign, if it is one.
     pub(crate) fn whole(self) -> Option<i64> {
+        i64::try_from(self.integer()?).ok()
+    }
+
+    /// The number as one that counts something, if it is one.
+    pub(crate) fn count(self) -> Option<usize> {
+        usize::try_from(self.integer()?).ok()
+    }
+
+    /// The number as a whole number, if it is one between -2^64 and 2^64.
+    fn integer(self) -> Option<i128> {
         if self.exact != 0 {
-            return i64::try_from(self.exact).ok();
+            return Some(self.exact);
         }
         let small = self.near.fract() == 0.0 && self.near.abs() < EXACT_BELOW;
         small.then(|| format!("{:.0}", self.near).parse().ok())?
@@ -144,7 +157,7 @@ impl fmt::Display for ExactNumber {
         if self.near < 0.0 {
             f.write_str("-")?;
         }
-        let at = usize::try_from(point.unsigned_abs()).unwrap_or_default();
+        let at = as_usize(point.unsigned_abs().into());
         match point {
             1..=21 => match digits.split_at_checked(at) {
                 Some((whole, "")) => f.write_str(whole),
@@ -277,6 +290,10 @@ mod tests {
                 ));
             }
         }
+        let beyond = ["-9223372036854775809", "18446744073709551617"];
+        let [less, more] = beyond.map(|text| ExactNumber::parse(text).unwrap());
+        assert!(less < number(json!(i64::MIN)) && less.whole().is_none());
+        assert!(more > number(json!(u64::MAX)) && more.count().is_none());
         for none in [
             "", "x", "NaN", "Infinity", "007", "+1", "1.", ".5", "0x10", "1e999",
         ] {

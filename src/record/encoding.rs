@@ -16,6 +16,7 @@
 use std::ops::Bound;
 
 use super::compare::Scalar;
+use crate::num::as_u16;
 
 /// The bytes of a text that are part of an encoding; of two texts that begin with the same ones, the records decide.
 const TEXT_BYTES_MAX: usize = 256;
@@ -38,7 +39,7 @@ pub(super) fn encode(value: &Scalar<'_>, out: &mut Vec<u8>) {
     encode_up_to(TEXT_BYTES_MAX, value, out);
 }
 
-/// The same with all of a text: no other value has these bytes.
+/// Adds the bytes of a value to `out` with the whole of a text, so that no other value has these bytes.
 pub(super) fn encode_whole(value: &Scalar<'_>, out: &mut Vec<u8>) {
     encode_up_to(usize::MAX, value, out);
 }
@@ -57,8 +58,8 @@ fn encode_up_to(text_bytes_max: usize, value: &Scalar<'_>, out: &mut Vec<u8>) {
                 .then(whole)
                 .flatten()
                 .map_or(0, |near| exact - near);
-            let difference = u16::try_from(difference.saturating_add(DIFFERENCE_MAX));
-            out.extend(difference.unwrap_or(u16::MAX).to_be_bytes());
+            let difference = as_u16(difference.saturating_add(DIFFERENCE_MAX));
+            out.extend(difference.to_be_bytes());
         }
         Scalar::Moment(nanoseconds) => {
             let [first, rest @ ..] = nanoseconds.to_be_bytes();

@@ -6,10 +6,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::compare::ExactNumber;
+use crate::num::as_u64;
+
 /// The length of the longest id, in bytes.
 pub(crate) const ID_BYTES_MAX: usize = 128;
 /// The largest number that is an id. Every JSON reader can represent it exactly (RFC 8259 section 6).
 pub(crate) const ID_NUMBER_MAX: u64 = (1 << 53) - 1;
+// Decision: The largest numbers are the server's.
+/// The largest number that a client may choose for a new record. Those above are only given by the server, or come with an import.
+pub(crate) const CHOSEN_NUMBER_MAX: u64 = ID_NUMBER_MAX - (1 << 40);
 /// The first byte of a number's key. No text id begins with it.
 const NUMBER_MARK: u8 = 1;
 
@@ -59,19 +65,29 @@ pub(crate) enum IdError {
 impl RecordId {
     /// Reads a text id.
     pub(crate) fn parse(text: &str) -> Result<Self, IdError> {
+        Self::check(text).map(|()| Self::Text(Arc::from(text)))
+    }
+
+    /// Checks a text id.
+    fn check(text: &str) -> Result<(), IdError> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
         match text.as_bytes() {
             [] => Err(IdError::Empty),
             bytes if bytes.len() > ID_BYTES_MAX => Err(IdError::TooLong),
             [b'_' | b'.', ..] => Err(IdError::Reserved),
             bytes if !bytes.iter().all(|b| plain(*b)) => Err(IdError::Character),
-            _ => Ok(Self::Text(Arc::from(text))),
+            _ => Ok(()),
         }
     }
 
     /// The id that is a UUID. Those of version 7 (RFC 9562 section 5.7) sort by time.
     pub(crate) fn from_uuid(uuid: uuid::Uuid) -> Self {
         Self::Text(Arc::from(uuid.hyphenated().to_string()))
+    }
+
+    /// Whether only the server gives it.
+    pub(super) fn is_reserved(&self) -> bool {
+        matches!(self, Self::Number(number) if *number > CHOSEN_NUMBER_MAX)
     }
 
     /// The key in the store. No two ids have the same one.
@@ -81,6 +97,14 @@ impl RecordId {
                 Cow::Owned([&[NUMBER_MARK][..], &number.to_be_bytes()].concat())
             }
             Self::Text(text) => Cow::Borrowed(text.as_bytes()),
+        }
+    }
+
+    /// Whether this is the key of an id.
+    pub(crate) fn is_key(key: &[u8]) -> bool {
+        match key {
+            [NUMBER_MARK, number @ ..] => number.len() == size_of::<u64>(),
+            text => std::str::from_utf8(text).is_ok_and(|text| Self::check(text).is_ok()),
         }
     }
 
@@ -136,10 +160,14 @@ impl IdScheme {
     pub(crate) fn of_member(self, member: &Value) -> Result<RecordId, IdError> {
         match (self, member) {
             (_, Value::String(text)) => self.parse(text),
-            (Self::Sequence, Value::Number(number)) => match number.as_u64() {
-                Some(number) if number <= ID_NUMBER_MAX => Ok(RecordId::Number(number)),
-                _ => Err(IdError::Number),
-            },
+            // `1.0` is a whole number, as in JSON Schema.
+            (Self::Sequence, Value::Number(number)) => {
+                let whole = ExactNumber::of(number).and_then(ExactNumber::count);
+                match whole.map(as_u64) {
+                    Some(number) if number <= ID_NUMBER_MAX => Ok(RecordId::Number(number)),
+                    _ => Err(IdError::Number),
+                }
+            }
             (Self::Sequence, _) => Err(IdError::Number),
             (Self::Uuid | Self::Client, _) => Err(IdError::Type),
         }
@@ -188,9 +216,11 @@ mod tests {
         assert!(ids.is_sorted());
         assert!(ids.is_sorted_by_key(|id| id.key().into_owned()));
         for id in ids {
+            assert!(RecordId::is_key(&id.key()));
             assert_eq!(RecordId::from_key(&id.key()), Some(id));
         }
         for none in [&b""[..], b"\x01", b"\x01123456789", b"a/b", b"\xff"] {
+            assert!(!RecordId::is_key(none));
             assert_eq!(RecordId::from_key(none), None, "{none:?}");
         }
     }
@@ -199,7 +229,11 @@ mod tests {
     fn a_number_is_an_id_only_where_ids_are_counted() {
         let one = RecordId::Number(1);
         assert_eq!(IdScheme::Sequence.parse("1"), Ok(one.clone()));
-        assert_eq!(IdScheme::Sequence.of_member(&Value::from(1)), Ok(one));
+        for written in [Value::from(1), 1.0.into()] {
+            assert_eq!(IdScheme::Sequence.of_member(&written), Ok(one.clone()));
+        }
+        let zero = IdScheme::Sequence.of_member(&Value::from(-0.0));
+        assert_eq!(zero, Ok(RecordId::Number(0)));
         assert_eq!(IdScheme::Sequence.parse("01"), RecordId::parse("01"));
         assert_eq!(IdScheme::Uuid.parse("1"), RecordId::parse("1"));
         assert_eq!(
@@ -210,6 +244,7 @@ mod tests {
             Value::from(1.5),
             (-1).into(),
             (ID_NUMBER_MAX + 1).into(),
+            1e300.into(),
             true.into(),
         ] {
             assert_eq!(IdScheme::Sequence.of_member(&wrong), Err(IdError::Number));

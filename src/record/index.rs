@@ -90,6 +90,11 @@ impl RecordIndex {
         }
     }
 
+    /// The members of a record that have its values.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &String> {
+        self.columns.iter().filter_map(|column| column.path.first())
+    }
+
     /// The names of its fields, for people.
     pub(crate) fn fields(&self) -> String {
         let fields = self.columns.iter().map(IndexColumn::field);
@@ -127,8 +132,8 @@ impl RecordIndex {
         sorted
     }
 
-    /// What no two records may have in common, if their values must be unique: other bytes for other values. `None` if one of
-    /// the values is null or missing, or has no order: any number of records may have such ones.
+    /// The bytes that no two records may have in common, if their values must be unique: other bytes for other values. `None`
+    /// if one of the values is null or missing, or has no order: any number of records may have such ones.
     pub(crate) fn identity(&self, members: &Map<String, Value>) -> Option<Vec<u8>> {
         let mut identity = Vec::new();
         for value in self.values(members) {
@@ -215,7 +220,7 @@ impl RecordIndex {
     }
 }
 
-/// What a key tells of the [identity](RecordIndex::identity) of its record.
+/// The knowledge that a key gives of the [identity](RecordIndex::identity) of its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryIdentity {
     /// It has none.

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use memchr::memchr2;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -18,6 +19,9 @@ pub(super) const DEPTH_MAX: usize = 127;
 
 /// Reads what a client sends to be kept: refuses numbers that would not keep their value.
 pub(super) fn read(text: &[u8]) -> Result<Value, BodyError> {
+    if text.trim_ascii().is_empty() {
+        return Err(BodyError::Empty);
+    }
     let value = parse(text).map_err(|error| {
         let inexact = error.to_string().starts_with(OUT_OF_RANGE);
         let inexact = inexact.then(|| exact(text).err()).flatten();
@@ -68,17 +72,17 @@ fn is_short(number: &[u8]) -> bool {
     number.len() <= DIGITS_SHORT && !number.iter().any(|byte| b"eE".contains(byte))
 }
 
-/// The length of the string that begins a text.
-fn string_bytes(text: &[u8]) -> usize {
+/// The length of the string that begins a text. One without an end is longer than the text.
+pub(super) fn string_bytes(text: &[u8]) -> usize {
     let mut at = 1;
-    while let Some(byte) = text.get(at) {
-        at += match byte {
-            b'"' => return at + 1,
-            b'\\' => 2,
-            _ => 1,
-        };
+    while let Some(found) = text.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if text.get(at) == Some(&b'"') {
+            return at + 1;
+        }
+        at += 2;
     }
-    at
+    text.len() + 1
 }
 
 fn is_of_number(byte: u8) -> bool {

@@ -5,12 +5,16 @@ pub(crate) fn nearest<'a>(
     wrong: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let with_distance = names
+    let most = |name: &str| 2.max(name.len() / 3);
+    let letters = wrong.chars().count();
+    // Names of very different lengths are never near, and need not be compared.
+    let alike = names
         .into_iter()
-        .map(|name| (strsim::levenshtein(wrong, name), name));
+        .filter(|name| name.chars().count().abs_diff(letters) <= most(name));
+    let with_distance = alike.map(|name| (strsim::levenshtein(wrong, name), name));
     // All words of two letters are near to each other, so a letter of both must be left.
     let near = with_distance.filter(|(distance, name)| {
-        *distance <= 2.max(name.len() / 3) && *distance < name.len().min(wrong.len())
+        *distance <= most(name) && *distance < name.len().min(wrong.len())
     });
     near.min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::compare::same;
 use super::id::{IdError, IdScheme, RecordId};
-use super::json;
+use super::{json, members};
 
 /// The members of a record, of a patch or of an example, in the client's order.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,6 +23,8 @@ pub(crate) enum BodyError {
         column: usize,
         reason: String,
     },
+    #[error("the body is empty")]
+    Empty,
     /// It is JSON, but no object.
     #[error("a record must be a JSON object, this is {found}")]
     NotAnObject {
@@ -58,6 +60,20 @@ impl JsonObject {
     /// Reads a text.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, BodyError> {
         Self::of(json::parse(body).map_err(|error| BodyError::syntax(&error))?)
+    }
+
+    /// Reads those members of a stored text that have these names, of which none is there twice.
+    pub(crate) fn parse_some(text: &[u8], names: &[String]) -> Result<Self, BodyError> {
+        let mut read = Self::default();
+        read.read_some(text, names).map(|()| read)
+    }
+
+    /// The same in the place of what it has.
+    pub(super) fn read_some(&mut self, text: &[u8], names: &[String]) -> Result<(), BodyError> {
+        if members::read_some(text, names, &mut self.0).is_none() {
+            *self = Self::parse(text)?;
+        }
+        Ok(())
     }
 
     fn of(value: Value) -> Result<Self, BodyError> {

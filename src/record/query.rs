@@ -272,11 +272,6 @@ impl ListQuery {
         self.conditions.is_empty()
     }
 
-    /// Whether all records match, in the order of ids and counted from the first one.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.selects_all() && self.sort.is_empty() && self.after().is_none()
-    }
-
     /// Whether a record with this key and this id is in the list, but not after the position.
     pub(crate) fn is_before(&self, key: &SortKey, id: &RecordId) -> bool {
         self.after().is_some_and(|after| {
@@ -305,6 +300,14 @@ impl ListQuery {
         !self.sort.is_empty()
     }
 
+    /// The members of a record that the conditions and the order look at; `None` if they look at all.
+    pub(super) fn names(&self) -> Option<Vec<String>> {
+        let mut names = BTreeSet::new();
+        let all_told = condition::add_names(&self.conditions, &mut names);
+        names.extend(self.sort.iter().filter_map(|by| by.path.first()));
+        all_told.then(|| names.into_iter().cloned().collect())
+    }
+
     /// Whether a record with these members matches.
     pub(crate) fn matches(&self, members: &Map<String, Value>) -> bool {
         condition::all_hold(&self.conditions, members)
@@ -328,7 +331,8 @@ impl ListQuery {
         total: Option<u64>,
         more: bool,
     ) -> Result<Vec<(&'static str, String)>, QueryError> {
-        let last = records.last().filter(|_| more);
+        let from_position = more && self.part.goes_on_from_position(records.len());
+        let last = records.last().filter(|_| from_position);
         let last = last.and_then(|record| self.position(record)?.encode(self.number));
         if more && last.is_none() && !records.is_empty() && self.part.is_by_position() {
             return Err(QueryError::PositionTooLong);
@@ -366,7 +370,7 @@ fn conflict(one: &'static str, other: &'static str) -> QueryError {
 }
 
 fn conditions(
-    parameters: &Parameters,
+    parameters: &Parameters<'_>,
     json: &JsonDialect,
     names: Names<'_>,
 ) -> Result<Vec<QueryCondition>, QueryError> {

@@ -4,15 +4,17 @@ mod check;
 mod field;
 mod new_values;
 mod pattern;
+mod removed;
 mod violation;
 
-pub(crate) use check::{is_date, is_uuid, moment};
+pub(crate) use check::{is_date, is_uuid, moment, one_of};
 pub(crate) use field::Declared;
 pub use field::{
     Bounds, DefaultValue, Field, FieldSource, FieldType, ObjectFields, OnDelete, Reference,
 };
 pub(crate) use new_values::NewValues;
 pub use pattern::Pattern;
+use violation::Pointer;
 pub(crate) use violation::RuleViolation;
 
 use std::sync::Arc;
@@ -50,6 +52,27 @@ impl Schema {
             return Ok(());
         };
         none(check::object(fields, object.members_mut(), new))
+    }
+
+    /// The members that a merge patch of a record removes although they are no fields.
+    pub(crate) fn check_removed(
+        &self,
+        patch: &JsonObject,
+        record: &JsonObject,
+    ) -> Vec<RuleViolation> {
+        let mut found = Vec::new();
+        if let Self::Fields(fields) = self {
+            let (patch, record) = (patch.members(), Some(record.members()));
+            removed::removed(fields, patch, record, Pointer::Root, &mut found);
+        }
+        found
+    }
+
+    /// Gives the fields with the time of the creation their value, where an earlier content of a record lacks it.
+    pub(crate) fn fill_created(&self, object: &mut JsonObject, created_ms: u64) {
+        if let Self::Fields(fields) = self {
+            fields.fill_created(object.members_mut(), created_ms);
+        }
     }
 
     /// The rules that a record breaks which is only looked at.

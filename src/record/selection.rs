@@ -10,10 +10,27 @@ pub(crate) const SELECTED_BYTES_MAX: usize = 64 << 20;
 /// Fewer records than these are not sorted before the end: it would save no memory worth mentioning.
 const SORT_RECORDS_MIN: usize = 1024;
 
+/// Takes records that are shown to it one by one.
+pub(crate) trait RecordSink: Send + 'static {
+    /// Whether a record with this text is to be shown. Of most records of a long scan this says no, so that nothing else has to be
+    /// made of them.
+    fn wants(&mut self, text: &[u8]) -> bool;
+
+    /// Notes that so many records were not shown.
+    fn pass(&mut self, records: u64);
+
+    /// Looks at a record. False if no more need to be shown.
+    fn visit(&mut self, record: Record) -> bool;
+}
+
 /// The page that a query asks for, while records are shown to it in the order of their ids.
 #[derive(Debug)]
 pub(crate) struct Selection {
     query: ListQuery,
+    /// The members of a record that the query looks at; `None` if it looks at all.
+    names: Option<Vec<String>>,
+    /// Those of the record that was looked at last.
+    members: JsonObject,
     kept: Vec<(SortKey, Record)>,
     kept_bytes: usize,
     /// The most records that are kept: more of them had too many bytes.
@@ -48,6 +65,8 @@ impl Selection {
             query.slice().limit()
         };
         Self {
+            names: query.names(),
+            members: JsonObject::default(),
             query,
             kept: Vec::new(),
             kept_bytes: 0,
@@ -59,23 +78,24 @@ impl Selection {
         }
     }
 
+    /// Reads the members that the query looks at, and compares them with it.
+    fn matches(&mut self, text: &[u8]) -> bool {
+        let read = match &self.names {
+            Some(names) => self.members.read_some(text, names),
+            None => JsonObject::parse(text).map(|object| self.members = object),
+        };
+        // Records are stored as objects, and the check sum of this one was right.
+        read.is_ok() && self.query.matches(self.members.members())
+    }
+
     /// Looks at a record. False if no more need to be shown.
     pub(crate) fn visit(&mut self, record: Record) -> bool {
         self.looked += 1;
-        let object = if self.query.is_plain() {
-            JsonObject::default()
-        } else {
-            // Records are stored as objects, and the check sum of this one was right.
-            let Ok(object) = JsonObject::parse(&record.json) else {
-                return true;
-            };
-            if !self.query.matches(object.members()) {
-                return true;
-            }
-            object
-        };
+        if !self.matches(&record.json) {
+            return true;
+        }
         self.total += 1;
-        let key = self.query.sort_key(object.members());
+        let key = self.query.sort_key(self.members.members());
         if self.query.is_before(&key, &record.id) {
             return true;
         }
@@ -174,6 +194,20 @@ impl Selection {
     }
 }
 
+impl RecordSink for Selection {
+    fn wants(&mut self, text: &[u8]) -> bool {
+        self.query.selects_all() || self.matches(text)
+    }
+
+    fn pass(&mut self, records: u64) {
+        self.looked += records;
+    }
+
+    fn visit(&mut self, record: Record) -> bool {
+        Self::visit(self, record)
+    }
+}
+
 fn weight(key: &SortKey, record: &Record) -> usize {
     key.bytes() + size_of::<Record>() + record.json.len()
 }
@@ -182,6 +216,7 @@ fn weight(key: &SortKey, record: &Record) -> usize {
 #[derive(Debug)]
 pub(crate) struct Example {
     like: JsonObject,
+    names: Vec<String>,
     ids: Vec<RecordId>,
     most: usize,
 }
@@ -190,6 +225,7 @@ impl Example {
     /// Looks for `most` records at most.
     pub(crate) fn new(example: JsonObject, most: usize) -> Self {
         Self {
+            names: example.members().keys().cloned().collect(),
             like: example,
             ids: Vec::new(),
             most,
@@ -198,15 +234,32 @@ impl Example {
 
     /// Looks at a record. False if no more need to be shown.
     pub(crate) fn visit(&mut self, record: Record) -> bool {
-        if JsonObject::parse(&record.json).is_ok_and(|object| object.is_like(&self.like)) {
+        if self.is_like(&record.json) {
             self.ids.push(record.id);
         }
         self.ids.len() <= self.most
     }
 
+    fn is_like(&self, text: &[u8]) -> bool {
+        let object = JsonObject::parse_some(text, &self.names);
+        object.is_ok_and(|object| object.is_like(&self.like))
+    }
+
     /// The ids; `None` if there are more than that.
     pub(crate) fn finish(self) -> Option<Vec<RecordId>> {
         (self.ids.len() <= self.most).then_some(self.ids)
+    }
+}
+
+impl RecordSink for Example {
+    fn wants(&mut self, text: &[u8]) -> bool {
+        self.is_like(text)
+    }
+
+    fn pass(&mut self, _: u64) {}
+
+    fn visit(&mut self, record: Record) -> bool {
+        Self::visit(self, record)
     }
 }
 

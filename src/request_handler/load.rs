@@ -13,13 +13,15 @@ use tokio::time::Instant;
 use super::peers::{PeerKey, PeerPlace};
 use crate::wire::{ClientWait, CurrentWait};
 
-/// How long a connection is left alone, so that a client on a busy machine has time to send its request.
+/// The time for which a connection is left alone, so that a client on a busy machine has time to send its request.
 const AGE_MIN: Duration = Duration::from_millis(50);
+/// The same for one whose handshake is not complete: the client is far away, perhaps, or the machine busy with many of them.
+const HANDSHAKE_AGE_MIN: Duration = Duration::from_secs(1);
 
 /// The connections that may be closed for a newcomer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum GiveWay {
-    /// The oldest one that waits for its next request, or else for the rest of a head.
+    /// The oldest one that waits for the rest of a handshake, or else for its next request, or for the rest of a head.
     #[default]
     Unasked,
     /// The older half, busy or not; used by the admin listener, whose answers are quick.
@@ -33,11 +35,12 @@ pub(crate) struct HandlerLoad {
     living: AtomicUsize,
     changed: Notify,
     /// The connections that are being served, by age.
-    served: Mutex<Served>,
+    served: Mutex<ServedConnections>,
     entered: AtomicU64,
 }
 
-type Served = BTreeMap<u64, TrackedConnection>;
+/// The connections that are served, by their numbers.
+type ServedConnections = BTreeMap<u64, TrackedConnection>;
 
 #[derive(Debug)]
 struct TrackedConnection {
@@ -101,7 +104,7 @@ impl HandlerLoad {
         }
     }
 
-    /// Since when the first connection is open that gives way to a newcomer now, of those that wait like this.
+    /// The time at which the oldest connection that waits like this was opened: it is the next one to be closed for a new one.
     pub(crate) fn oldest(&self, wait: ClientWait, now: Instant) -> Option<Instant> {
         let served = self.served.lock();
         let (_, tracked) = self.giving_way(&served, wait, now).next()?;
@@ -127,18 +130,22 @@ impl HandlerLoad {
     /// The connections that give way, of those that wait like this, by age.
     fn giving_way<'a>(
         &self,
-        served: &'a Served,
+        served: &'a ServedConnections,
         wait: ClientWait,
         now: Instant,
     ) -> impl Iterator<Item = (&'a u64, &'a TrackedConnection)> + use<'a> {
         let any = self.give_way == GiveWay::Any;
-        aged(served, now).filter(move |(_, tracked)| any || tracked.wait.get() == wait)
+        let age_min = match wait {
+            ClientWait::Handshake => HANDSHAKE_AGE_MIN,
+            ClientWait::Request | ClientWait::RestOfHead | ClientWait::Other => AGE_MIN,
+        };
+        aged(served, now, age_min).filter(move |(_, tracked)| any || tracked.wait.get() == wait)
     }
 
     /// Closes the oldest idle connection of a peer here, and returns the place that it had.
     pub(crate) fn give_up_place(&self, peer: PeerKey, now: Instant) -> Option<PeerPlace> {
         let mut served = self.served.lock();
-        let (id, _) = aged(&served, now).find(|(_, tracked)| {
+        let (id, _) = aged(&served, now, AGE_MIN).find(|(_, tracked)| {
             let same = tracked.place.as_ref().is_some_and(|of| of.key == peer);
             same && tracked.wait.get() == ClientWait::Request
         })?;
@@ -148,9 +155,13 @@ impl HandlerLoad {
 }
 
 /// The connections that are not left alone any more, by age.
-fn aged(served: &Served, now: Instant) -> impl Iterator<Item = (&u64, &TrackedConnection)> {
+fn aged(
+    served: &ServedConnections,
+    now: Instant,
+    age_min: Duration,
+) -> impl Iterator<Item = (&u64, &TrackedConnection)> {
     let by_age = served.iter();
-    by_age.take_while(move |(_, tracked)| now.duration_since(tracked.since) >= AGE_MIN)
+    by_age.take_while(move |(_, tracked)| now.duration_since(tracked.since) >= age_min)
 }
 
 /// Keeps a connection among the served ones until it is dropped, be it by a panic.

@@ -1,4 +1,4 @@
-//! How many connections one peer may have open on all public listeners together.
+//! Limits the connections that one peer may have open on all public listeners together.
 
 // Decision: A connection over the bound of its peer is closed without an answer.
 

@@ -98,7 +98,7 @@ pub enum BackupTo {
     S3 {
         /// The bucket.
         bucket: String,
-        /// What the names of all objects begin with, without slashes around it; it may be empty.
+        /// The prefix of the names of all objects, without slashes around it; it may be empty.
         prefix: String,
     },
 }

@@ -1,10 +1,10 @@
-//! What was written, but has no effect. It is looked for in the settings as they were read, so that defaults count, too.
+//! Finds settings that were written but have no effect. It is looked for in the settings as they were read, so that defaults count, too.
 
 use globset::Glob;
 
 use super::listen::{AdminListen, Listen};
 use super::walk::Findings;
-use super::{AutoCount, Settings};
+use super::{AutoCount, Settings, TargetSettings};
 
 /// Paths that a pattern for all files matches.
 const ANY_FILES: [&str; 2] = ["a", "a/b.c/d.e"];
@@ -13,13 +13,14 @@ const ANY_FILES: [&str; 2] = ["a", "a/b.c/d.e"];
 type Idle = (&'static [&'static str], fn(&Settings) -> bool, &'static str);
 
 /// The keys that depend on one other setting.
-const IDLE: [Idle; 9] = [
+const IDLE: [Idle; 13] = [
     (
         &["server", "ipv6_only"],
         |settings| {
             let tcp = |listen: &Listen| matches!(listen, Listen::Tcp(at) if at.is_ipv6());
             let admin = matches!(settings.server.admin, AdminListen::Tcp(at) if at.is_ipv6());
-            !settings.server.listen.iter().any(tcp) && !admin
+            let mut public = settings.server.listen.iter().chain(&settings.tls.listen);
+            !public.any(tcp) && !admin
         },
         "no address is one of IPv6",
     ),
@@ -30,6 +31,26 @@ const IDLE: [Idle; 9] = [
             AutoCount::Count(most) => most > settings.server.max_connections,
         },
         "it is more than server.max_connections",
+    ),
+    (
+        &["tls", "min_version"],
+        |settings| settings.tls.listen.is_empty(),
+        "tls.listen has no address",
+    ),
+    (
+        &["tls", "handshake_timeout"],
+        |settings| settings.tls.listen.is_empty(),
+        "tls.listen has no address",
+    ),
+    (
+        &["tls", "hsts"],
+        |settings| settings.tls.listen.is_empty(),
+        "tls.listen has no address",
+    ),
+    (
+        &["tls", "redirect_port"],
+        |settings| !settings.tls.redirect_http,
+        "tls.redirect_http is off",
     ),
     (
         &["logging", "access_query"],
@@ -75,7 +96,14 @@ pub(super) fn check(settings: &Settings, found: &mut Findings) {
             found.warn_of(key, format!("has no effect, since {why}"));
         }
     }
+    let cache = &settings.file_cache;
+    let keeps_none = cache.budget_bytes == 0 || cache.max_file_bytes == 0;
     for (prefix, route) in &settings.routes {
+        let TargetSettings::Files(folder) = &route.target;
+        if keeps_none && !folder.compress.is_empty() {
+            let problem = "has no effect, since no file is kept in memory, where it would be compressed: file_cache.budget or file_cache.max_file is 0";
+            found.warn_of(&["route", prefix, "files", "compress"], problem);
+        }
         let all = |pattern: &Glob| {
             // A name, or a part of one, does not match all; and making a matcher takes long.
             let named = pattern.glob().contains(char::is_alphanumeric);

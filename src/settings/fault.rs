@@ -1,6 +1,7 @@
 //! One thing that is wrong with the settings, and where.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// The location where something was written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -9,7 +10,7 @@ pub enum Location {
     #[error("{}:{line}:{column}", path.display())]
     File {
         /// The file, as it was named.
-        path: PathBuf,
+        path: Arc<Path>,
         /// The line.
         line: usize,
         /// The column, in characters.
@@ -23,25 +24,25 @@ pub enum Location {
 /// The text of a file, whose lines are counted once.
 #[derive(Debug)]
 pub(super) struct Lines<'a> {
-    path: &'a Path,
+    path: Arc<Path>,
     text: &'a str,
     /// The first byte of each line but the first.
     starts: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(path: &'a Path, text: &'a str) -> Self {
+    pub(super) fn new(path: &Path, text: &'a str) -> Self {
         let starts = memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1);
         Self {
-            path,
+            path: path.into(),
             text,
             starts: starts.collect(),
         }
     }
 
     /// The file.
-    pub(super) fn path(&self) -> &'a Path {
-        self.path
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The location of the byte `at`.
@@ -56,7 +57,7 @@ impl<'a> Lines<'a> {
         let start = last.copied().unwrap_or_default();
         let column = self.text.get(start..at).unwrap_or_default();
         Location::File {
-            path: self.path.to_owned(),
+            path: Arc::clone(&self.path),
             line: before + 1,
             column: column.chars().count() + 1,
         }

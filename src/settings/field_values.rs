@@ -57,19 +57,17 @@ impl Walk<'_> {
         }
     }
 
-    /// Finds rules of one field that no record can keep.
-    pub(super) fn contradictions(&mut self, field: &Field, at: Range<usize>) {
+    /// Finds rules of one field that no record can keep. A default may be written that is wrong itself.
+    pub(super) fn contradictions(&mut self, field: &Field, has_default: bool, at: Range<usize>) {
         let is_time = matches!(field.kind, FieldType::DateTime | FieldType::Date);
         let problem = match field.source {
             FieldSource::Created | FieldSource::Updated if !is_time => {
                 "generated is for the types \"datetime\" and \"date\""
             }
-            FieldSource::Created | FieldSource::Updated
-                if field.required || field.default.is_some() =>
-            {
+            FieldSource::Created | FieldSource::Updated if field.required || has_default => {
                 "a generated field always has its value; take required and default out"
             }
-            FieldSource::ReadOnly if field.required && field.default.is_none() => {
+            FieldSource::ReadOnly if field.required && !has_default => {
                 "nobody could give it a value: a read-only field that is required needs a default"
             }
             FieldSource::Client
@@ -186,7 +184,7 @@ impl Walk<'_> {
     }
 }
 
-/// What is wrong with the values of an enum: they are compared and sorted, so they are of one kind.
+/// The fault of the values of an enum: they must be of one kind, because they are compared and sorted.
 pub(super) fn values_fault(values: &[Value]) -> Option<String> {
     let all = |is: fn(&Value) -> bool| values.iter().all(is);
     let different: BTreeSet<_> = values.iter().map(Value::to_string).collect();

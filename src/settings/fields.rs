@@ -76,6 +76,7 @@ impl Walk<'_> {
         let default = members.take("default");
         let sources = self.sources(&mut members);
         let kind = self.kind(&mut members, name.span())?;
+        let has_default = default.is_some();
         let default =
             default.and_then(|default| self.below("default", |walk| walk.default(&kind, default)));
         self.unknown(&members);
@@ -85,7 +86,7 @@ impl Walk<'_> {
             source: sources.of(&kind),
             ..Field::new(name.get_ref(), kind)
         };
-        self.contradictions(&field, name.span());
+        self.contradictions(&field, has_default, name.span());
         Some(field)
     }
 
@@ -194,6 +195,11 @@ impl Walk<'_> {
         {
             let problem = "no value is left: the least is greater than the greatest";
             self.fault(at, problem);
+            // A default breaks no bounds that are wrong themselves.
+            return Bounds {
+                min: None,
+                max: None,
+            };
         }
         Bounds { min, max }
     }

@@ -12,13 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use super::Settings;
 use super::backup::BackupTo;
 use super::fault::Location;
 use super::keys;
-use super::look_threads::LookThreads;
+use super::look_threads::{BegunLooks, LookThreads};
+use super::real_paths::{RealPaths, real};
+use super::routes::TargetSettings;
 use super::rules::resource_paths;
+use super::shared_folders;
 use super::texts::PATH;
 use super::walk::Findings;
 use serde_json::Value;
@@ -28,12 +30,20 @@ const BACKUPS: [&str; 2] = ["backup", "to"];
 const ARCHIVE: [&str; 2] = ["storage", "archive"];
 const LOGS: [&str; 3] = ["logging", "file", "dir"];
 
-/// How long the folders of all routes together may take to answer, and before them those of the data and the logs. A folder
-/// on a network disk that is away may never do so.
+/// The longest time that the folders of all routes together may take to answer, and before them those of the data and the logs.
+/// A folder on a network disk that is away may never do so.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// What was found in the folder of a route, or the reason why it can't be served.
-type Looked = Result<Served, String>;
+/// The result of a look at the folder of a route, or the reason why it can't be served.
+type FolderResult = Result<Served, FolderRefusal>;
+
+/// The reason why the folder of a route can't be served.
+enum FolderRefusal {
+    /// It may not be served.
+    Fault(String),
+    /// It can't be read, and the daemon that runs serves it already: the same would be so without new settings.
+    Away(String),
+}
 
 /// The folder of a route as it is on the disk.
 struct Served {
@@ -41,7 +51,9 @@ struct Served {
     real: PathBuf,
     /// The error pages that it does not hold.
     missing: Vec<String>,
-    /// What it holds at the addresses of other routes and of resources, each with the key of that one.
+    /// The page of `files.fallback`, if it does not hold it.
+    no_fallback: Vec<String>,
+    /// Its files and folders that other routes or resources hide, each with the key of the one that hides it.
     hidden: Vec<(String, PathBuf)>,
 }
 
@@ -109,37 +121,71 @@ impl Private {
     }
 }
 
-/// Adds folders that can't be served or written to the faults; missing pages, and folders that do not answer, to the
-/// warnings. The data folder is looked at if `data` says so.
-pub(super) fn check(found: &mut Findings, data: bool, threads: &LookThreads) {
+/// A look at all folders that was begun.
+pub(super) struct FolderLooks {
+    private: Arc<Vec<Private>>,
+    folders: Arc<Vec<FolderOfRoute>>,
+    looks: BegunLooks<FolderOfRoute, FolderResult>,
+}
+
+/// Looks at the folders that nobody may download, and begins to look at those of routes: the settings can be read meanwhile.
+pub(super) fn begin(
+    found: &Findings,
+    in_force: Option<&Settings>,
+    threads: &LookThreads,
+) -> FolderLooks {
     let private = Arc::new(private(found));
-    let private = threads.look_at_all(&private, ANSWER_MAX, Private::looked_at);
+    let private = threads.begin(&private, ANSWER_MAX, Private::looked_at);
     // Without an answer the start finds out what is wrong with the data.
-    let private: Arc<Vec<Private>> = Arc::new(private.into_iter().flatten().collect());
-    for folder in private.iter() {
-        let location = folder.location.clone();
-        if folder.key == BACKUPS || folder.key == ARCHIVE {
-            copies(found, folder, &private);
-        } else if let Some(problem) = &folder.fault
-            && (data || folder.key != DATA)
-        {
-            found.fault(location, folder.key, problem);
-        }
+    let private: Arc<Vec<Private>> = Arc::new(private.answers().into_iter().flatten().collect());
+    let folders = served_folders(found, in_force);
+    let (paths, known) = (Arc::new(RealPaths::default()), Arc::clone(&private));
+    let look = move |folder: &FolderOfRoute| folder.look(&known, &paths);
+    FolderLooks {
+        looks: threads.begin(&folders, ANSWER_MAX, look),
+        private,
+        folders,
     }
-    let folders = served_folders(found);
-    let paths = Arc::new(RealPaths::default());
-    let look = move |folder: &FolderOfRoute| folder.look(&private, &paths);
-    let looked = threads.look_at_all(&folders, ANSWER_MAX, look);
+}
+
+impl FolderLooks {
+    /// Adds folders that can't be served or written to the faults; missing pages, and folders that do not answer, to the
+    /// warnings. Faults of the data folder are told only if `data` is true.
+    pub(super) fn tell(self, found: &mut Findings, data: bool) {
+        for folder in self.private.iter() {
+            let location = folder.location.clone();
+            if folder.key == BACKUPS || folder.key == ARCHIVE {
+                copies(found, folder, &self.private);
+            } else if let Some(problem) = &folder.fault
+                && (data || folder.key != DATA)
+            {
+                found.fault(location, folder.key, problem);
+            }
+        }
+        let looked = self.looks.answers().into_iter();
+        routes(found, self.folders.iter().zip(looked));
+    }
+}
+
+/// Adds what is wrong with the folders of routes, or worth a look.
+fn routes<'a>(
+    found: &mut Findings,
+    folders: impl Iterator<Item = (&'a FolderOfRoute, Option<FolderResult>)>,
+) {
     let mut served: HashMap<OsString, String> = HashMap::new();
-    let mut hidden = Vec::new();
-    for (FolderOfRoute { route, path, .. }, looked) in folders.iter().zip(looked) {
+    let (mut hidden, mut all) = (Vec::new(), Vec::new());
+    for (FolderOfRoute { route, path, .. }, looked) in folders {
         let root = ["route", route, "files", "root"];
         match looked {
             Some(Ok(folder)) => {
                 for problem in folder.missing {
                     found.warn_of(&["route", route, "errors"], problem);
                 }
+                for problem in folder.no_fallback {
+                    found.warn_of(&["route", route, "files", "fallback"], problem);
+                }
                 hidden.extend(folder.hidden);
+                all.push((route.clone(), folder.real.clone()));
                 let real = folder.real.into_os_string();
                 if let Some(other) = served.get(&real) {
                     let problem = format!(
@@ -149,7 +195,13 @@ pub(super) fn check(found: &mut Findings, data: bool, threads: &LookThreads) {
                 }
                 served.entry(real).or_insert_with(|| route.clone());
             }
-            Some(Err(problem)) => found.fault_of(&root, problem),
+            Some(Err(FolderRefusal::Fault(problem))) => found.fault_of(&root, problem),
+            Some(Err(FolderRefusal::Away(problem))) => {
+                let problem = format!(
+                    "{problem}; the daemon serves it already, so that this is no reason against other settings"
+                );
+                found.warn_of(&root, problem);
+            }
             None => {
                 let folder = absolute(path);
                 let problem =
@@ -158,6 +210,7 @@ pub(super) fn check(found: &mut Findings, data: bool, threads: &LookThreads) {
             }
         }
     }
+    shared_folders::check(found, &all);
     // A route may show again what it hides: a folder within the other one.
     for (by, file) in hidden
         .into_iter()
@@ -190,8 +243,11 @@ struct FolderOfRoute {
     route: String,
     path: PathBuf,
     pages: Vec<PathBuf>,
+    fallback: Option<PathBuf>,
     /// The routes and resources below the route.
     below: Vec<Below>,
+    /// Whether the daemon that runs serves it at this route.
+    in_force: bool,
 }
 
 /// A route or a resource below a route.
@@ -204,18 +260,23 @@ struct Below {
 
 impl FolderOfRoute {
     /// Looks at the disk.
-    fn look(&self, private: &[Private], paths: &RealPaths) -> Looked {
+    fn look(&self, private: &[Private], paths: &RealPaths) -> FolderResult {
         if let Some(fault) = folder_fault(&self.path) {
-            return Err(fault);
+            return Err(if self.in_force {
+                FolderRefusal::Away(fault)
+            } else {
+                FolderRefusal::Fault(fault)
+            });
         }
         let real = paths.of(&self.path);
         if let Some(fault) = holds_fault(&self.path, &real, private) {
-            return Err(fault);
+            return Err(FolderRefusal::Fault(fault));
         }
         let hidden = self.below.iter();
         let hidden = hidden.map(|below| (below.by.clone(), real.join(&below.path)));
         Ok(Served {
             missing: missing_files(&self.pages),
+            no_fallback: missing_files(self.fallback.as_slice()),
             hidden: hidden.filter(|(_, file)| file.exists()).collect(),
             real,
         })
@@ -223,21 +284,32 @@ impl FolderOfRoute {
 }
 
 /// The folders of all routes whose paths are right.
-fn served_folders(found: &Findings) -> Arc<Vec<FolderOfRoute>> {
+fn served_folders(found: &Findings, in_force: Option<&Settings>) -> Arc<Vec<FolderOfRoute>> {
     let mut below = below(found);
+    let is_in_force = |route: &str, path: &Path| {
+        let known = in_force.and_then(|settings| settings.routes.get(route));
+        known.is_some_and(|route| {
+            let TargetSettings::Files(folder) = &route.target;
+            folder.root == path
+        })
+    };
     let routes = found.named("route").into_iter();
-    let folders = routes.filter_map(|(route, _)| {
+    let folders = routes.filter_map(|route| {
         let path = found.value_of(&["route", &route, "files", "root"])?;
         let right = path.as_str().filter(|_| PATH.fault(path, "").is_none());
         let path = PathBuf::from(right?);
         let pages = found.value_of(&["route", &route, "errors"]);
         let pages = pages.and_then(Value::as_object).into_iter();
         let pages = pages.flat_map(|pages| pages.values().filter_map(Value::as_str));
+        let fallback = found.value_of(&["route", &route, "files", "fallback"]);
+        let fallback = fallback
+            .and_then(Value::as_str)
+            .map(|page| below_folder(&path, page));
         Some(FolderOfRoute {
-            pages: pages
-                .map(|page| path.join(page.trim_start_matches('/')))
-                .collect(),
+            pages: pages.map(|page| below_folder(&path, page)).collect(),
+            fallback,
             below: below.remove(&route).unwrap_or_default(),
+            in_force: is_in_force(&route, &path),
             path,
             route,
         })
@@ -247,8 +319,7 @@ fn served_folders(found: &Findings) -> Arc<Vec<FolderOfRoute>> {
 
 /// The routes and resources below each route, unless a longer route is between them.
 fn below(found: &Findings) -> BTreeMap<String, Vec<Below>> {
-    let routes = found.named("route").into_iter().map(|(prefix, _)| prefix);
-    let routes: BTreeSet<String> = routes.collect();
+    let routes = BTreeSet::from_iter(found.named("route"));
     let resources = resource_paths(found).into_iter();
     let resources = resources.map(|(name, path, _)| (name, path));
     let all = routes.iter().map(|prefix| (prefix.clone(), prefix.clone()));
@@ -278,7 +349,7 @@ fn nearest_above(path: &str, is_route: impl Fn(&str) -> bool) -> Option<(&str, &
 
 /// The folders that nobody may download: that of the records, where there are some, and that of the log files.
 fn private(found: &Findings) -> Vec<Private> {
-    let needed = found.named("resource").into_iter().next();
+    let needed = found.located("resource").into_iter().next();
     let records = needed.map(|(_, location)| Private::new(found, "records", &DATA, location));
     let written = |what, key: &'static [&'static str]| {
         let (_, location) = found.written(key).cloned()?;
@@ -303,49 +374,6 @@ fn holds_fault(folder: &Path, root: &Path, private: &[Private]) -> Option<String
     ))
 }
 
-/// The path without links, also of what is not there yet.
-fn real(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let known = path.ancestors().find_map(|above| {
-        let rest = path.strip_prefix(above).ok()?;
-        // `collect` leaves out the slash that joining nothing adds.
-        let real = fs::canonicalize(above).ok()?.join(rest);
-        Some(real.components().collect())
-    });
-    known.unwrap_or(path)
-}
-
-/// Finds paths without links. Many folders mostly stand in one, whose own path is found once.
-#[derive(Debug, Default)]
-struct RealPaths {
-    parents: Mutex<HashMap<PathBuf, PathBuf>>,
-}
-
-impl RealPaths {
-    fn of(&self, path: &Path) -> PathBuf {
-        self.in_parent(path).unwrap_or_else(|| real(path))
-    }
-
-    /// The path, unless it is a link itself.
-    fn in_parent(&self, path: &Path) -> Option<PathBuf> {
-        let path = std::path::absolute(path).ok()?;
-        let (parent, name) = (path.parent()?, path.file_name()?);
-        // Not held while the disk is asked, which may not answer.
-        let known = self.parents.lock().get(parent).cloned();
-        let real = if let Some(known) = known {
-            known
-        } else {
-            let found = fs::canonicalize(parent).ok()?;
-            let mut parents = self.parents.lock();
-            parents.insert(parent.to_owned(), found.clone());
-            found
-        };
-        let real = real.join(name);
-        let is = fs::symlink_metadata(&real).ok()?;
-        (!is.is_symlink()).then_some(real)
-    }
-}
-
 fn folder_fault(folder: &Path) -> Option<String> {
     let unread = fs::read_dir(folder).err()?;
     let folder_is = fs::metadata(folder);
@@ -364,6 +392,10 @@ fn folder_fault(folder: &Path) -> Option<String> {
 fn absolute(folder: &Path) -> String {
     let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     path.display().to_string()
+}
+
+fn below_folder(folder: &Path, page: &str) -> PathBuf {
+    folder.join(page.trim_start_matches('/'))
 }
 
 /// A page may come with the next version of the site, so a missing one is only a warning.
@@ -398,35 +430,6 @@ mod tests {
             assert_eq!(found, above, "{path}");
         }
         assert_eq!(nearest_above("/x", |_| false), None);
-    }
-
-    #[test]
-    fn a_path_without_links_is_the_one_that_the_system_finds() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        fs::create_dir_all(at("a/b")).unwrap();
-        std::os::unix::fs::symlink("a", at("link")).unwrap();
-        std::os::unix::fs::symlink("b", at("a/link")).unwrap();
-        let paths = RealPaths::default();
-        for name in [
-            "a",
-            "a/b",
-            "a/b/",
-            "link",
-            "link/b",
-            "link/link",
-            "a/../a/b",
-            "a/b/..",
-            "link/..",
-        ] {
-            for _ in 0..2 {
-                assert_eq!(
-                    paths.of(&at(name)),
-                    fs::canonicalize(at(name)).unwrap(),
-                    "{name}"
-                );
-            }
-        }
     }
 
     #[test]

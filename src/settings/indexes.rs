@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::rules;
 use super::walk::Findings;
 use crate::record::{Declared, FieldType, IndexColumn, RecordIndex, Schema, nearest};
 
@@ -14,7 +15,7 @@ const COLUMNS_MAX: usize = 4;
 /// The two keys, and whether no two records may have the same values.
 const KEYS: [(&str, bool); 2] = [("index", false), ("unique", true)];
 
-/// What is wrong with the form of a list; `None` if nothing is. An empty text if it is no such list at all.
+/// The fault in the form of a list; `None` if it has none, and an empty text if the value is not such a list at all.
 pub(super) fn fault(value: &Value) -> Option<String> {
     let Some(items) = value.as_array() else {
         return Some(String::new());
@@ -115,9 +116,16 @@ fn written(found: &Findings, resource: &str, key: &str) -> Vec<Result<RecordInde
         return Vec::new();
     };
     let schema = found.schemas.get(resource).unwrap_or(&Schema::Any);
+    // Whether the field that has this name may be declared, with a fault.
+    let is_lost = |field: &str| {
+        ["fields", "schema"].into_iter().any(|key| {
+            let all = ["resource", resource, key];
+            rules::may_lack(found, &["resource", resource, key, field]) || found.is_faulty(&all)
+        })
+    };
     let items = value.as_array().into_iter().flatten().filter_map(columns);
     let indexes = items.map(|names| {
-        let columns = names.into_iter().map(|name| column(schema, name));
+        let columns = names.into_iter().map(|name| column(schema, name, is_lost));
         let columns: Result<Vec<_>, _> = columns.collect();
         columns.map(|columns| RecordIndex {
             columns,
@@ -127,10 +135,18 @@ fn written(found: &Findings, resource: &str, key: &str) -> Vec<Result<RecordInde
     indexes.collect()
 }
 
-fn column(schema: &Schema, name: &str) -> Result<IndexColumn, String> {
+fn column(
+    schema: &Schema,
+    name: &str,
+    is_lost: impl Fn(&str) -> bool,
+) -> Result<IndexColumn, String> {
     let path: Vec<_> = name.split('.').map(str::to_owned).collect();
     let kind = match schema.at(&path) {
         Declared::Kind(kind) => kind,
+        Declared::Nothing if path.first().is_some_and(|field| is_lost(field)) => {
+            let moments = false;
+            return Ok(IndexColumn { path, moments });
+        }
         // Values of any type.
         Declared::Anything | Declared::Additional => {
             let moments = false;

@@ -219,7 +219,7 @@ impl<'a> SchemaFile<'a> {
         if read_only && !is_own {
             self.fault(raw, "readOnly is for members of the record itself only");
         }
-        if read_only && required && default.is_none() {
+        if read_only && required && part.get("default").is_none() {
             self.fault(
                 raw,
                 "nobody could give it a value: readOnly and required need a default",
@@ -282,13 +282,12 @@ impl<'a> SchemaFile<'a> {
             return self.listed(part, &types, written.is_none() || nullable);
         }
         let [kind] = types.as_slice() else {
-            let at = part.get("type").unwrap_or(part.raw);
-            let problem = if part.get("type").is_some() {
-                format!("type must be {right}")
-            } else {
-                format!("has no type; type must be {right}")
-            };
-            self.fault(at, problem);
+            match (part.get("type"), written) {
+                (None, _) => self.fault(part.raw, format!("has no type; type must be {right}")),
+                (Some(at), Some(_)) => self.fault(at, format!("type must be {right}")),
+                // It was told.
+                (Some(_), None) => {}
+            }
             return None;
         };
         let kind = match kind.as_str() {

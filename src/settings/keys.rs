@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use super::key_path::KeyPath;
 use super::kind::Kind;
 use super::texts::{
-    ADDRESS, BACKUP_TO, CACHE_RULES, CONTENT_TYPES, ENDPOINT, ERROR_PAGES, FILE_NAME, FILTER,
-    HEADERS, HOSTS, INCLUDES, LISTENS, MEDIA_TYPES, PATH, REGION, URL_PATH,
+    ADDRESS, BACKUP_TO, CACHE_RULES, CODINGS, CONTENT_TYPES, DAY, ENDPOINT, ERROR_PAGES,
+    FILE_NAMES, FILTER, HEADERS, HOSTS, HSTS, INCLUDES, LISTENS, MEDIA_TYPES, ORIGINS, PAGE, PATH,
+    PATTERNS, REGION, SCOPES, SECRET_HASH, URL_PATH,
 };
 
 /// The way in which a change of a key is applied while the daemon runs.
@@ -44,6 +46,18 @@ impl Key {
         self.path.contains('*')
     }
 
+    /// Its path in this route or resource, if it is a key of those and has a default.
+    pub(super) fn default_in(&self, table: &KeyPath) -> Option<KeyPath> {
+        let parts = table.parts();
+        let [kind, name] = parts.as_slice() else {
+            return None;
+        };
+        let rest = self.path.strip_prefix(&**kind)?.strip_prefix(".*.")?;
+        let above = [&**kind, &**name].into_iter();
+        let path: Vec<_> = above.chain(rest.split('.')).collect();
+        self.has_default.then(|| KeyPath::of(&path))
+    }
+
     /// Its default, if that is a text.
     pub(super) fn default_text(&self) -> Option<&'static str> {
         let text = self.value.strip_prefix('"')?.strip_suffix('"')?;
@@ -55,7 +69,7 @@ impl Key {
     pub(crate) fn has_field(&self) -> bool {
         !matches!(
             self.kind,
-            Kind::Access | Kind::Fields | Kind::SchemaFile | Kind::Indexes | Kind::Choice([_])
+            Kind::Fields | Kind::SchemaFile | Kind::PemFile | Kind::Indexes | Kind::Choice([_])
         )
     }
 }
@@ -94,9 +108,9 @@ const fn optional(
 
 /// Names of keys and tables, and words, that a coming release will have.
 #[rustfmt::skip]
-pub(crate) const COMING: [&str; 14] = [
-    "auth", "fallback", "hang_limit", "interval", "postgres", "precompressed", "proxy", "rate",
-    "redirect", "restart", "service", "timer", "tls", "trusted_proxies",
+pub(crate) const COMING: [&str; 11] = [
+    "hang_limit", "interval", "jwt", "postgres", "proxy", "rate",
+    "redirect", "restart", "service", "timer", "trusted_proxies",
 ];
 
 const LIVE: Applied = Applied::Live;
@@ -122,15 +136,15 @@ pub(crate) const KEYS: &[Key] = &[
     key("include", LIVE, INCLUDES, "[]",
         "Further files to read, relative to this one; the same key in two files is a fault"),
     // --- server
-    key("server.listen", LIVE, LISTENS, r#"["127.0.0.1:3000"]"#,
+    key("server.listen", REPLACED, LISTENS, r#"["127.0.0.1:3000"]"#,
         "Public addresses, IP:PORT; or unix:PATH for the user and its group; or systemd:NAME for the sockets that a .socket unit gives this name"),
-    key("server.ipv6_only", LIVE, Kind::Bool, "false",
+    key("server.ipv6_only", REPLACED, Kind::Bool, "false",
         "Whether [::] means the addresses of IPv6 alone, so that 0.0.0.0 can have the same port"),
-    key("server.admin", LIVE, ADDRESS, r#""127.0.0.1:3001""#,
+    key("server.admin", REPLACED, ADDRESS, r#""127.0.0.1:3001""#,
         "The address of health, metrics, the tree of supervisors and orders to them; keep it off the public net. Or unix:PATH, for the user of the daemon alone"),
     key("server.data", RESTART, PATH, r#""data""#,
         "The data folder; each daemon needs its own"),
-    key("server.handlers", LIVE, Kind::Auto(&Kind::Integer(1, 256)), r#""auto""#,
+    key("server.handlers", REPLACED, Kind::Auto(&Kind::Integer(1, 256)), r#""auto""#,
         "How many request handlers run, one thread each; auto is one for each core"),
     key("server.max_connections", LIVE, COUNT, "10000",
         "How many public connections may be open; for more, idle ones are closed, then those whose request has only begun, and the rest wait in the kernel's backlog"),
@@ -144,6 +158,27 @@ pub(crate) const KEYS: &[Key] = &[
         "Host names that this daemon answers to beside the machine's own, such as \"example.org\""),
     key("server.watch", LIVE, Kind::Bool, "false",
         "Whether changes of this file, and of those that it includes, are applied by themselves, as `perennial reload` applies them"),
+    // --- tls
+    optional("tls.listen", REPLACED, LISTENS, r#"["0.0.0.0:443"]"#,
+        "Public addresses that speak TLS, with HTTP/2 and HTTP/1.1; written as those of server.listen, which go on without TLS"),
+    optional("tls.cert", LIVE, Kind::PemFile, r#""fullchain.pem""#,
+        "The certificate in PEM, with those that vouch for it behind it; relative to the file that names it. A file that was written anew is taken by a reload, and by itself within a minute"),
+    optional("tls.key", LIVE, Kind::PemFile, r#""key.pem""#,
+        "Its key in PEM, without a passphrase; only the user of the daemon should be able to read it"),
+    key("tls.min_version", LIVE, Kind::Choice(&["1.2", "1.3"]), r#""1.2""#,
+        "The oldest version of TLS that is spoken"),
+    key("tls.handshake_timeout", LIVE, TIMEOUT, r#""10s""#,
+        "The longest time from the beginning of a connection to the end of its handshake"),
+    key("tls.redirect_http", LIVE, Kind::Bool, "false",
+        "Whether the addresses of server.listen, but for unix sockets, answer 308 to the same host and path at https; /.well-known/acme-challenge/ is served all the same"),
+    optional("tls.redirect_port", LIVE, Kind::Integer(1, 65_535), "443",
+        "The port of https that clients see; without this, that of the first address of tls.listen"),
+    optional("tls.hsts", LIVE, HSTS, r#""max-age=31536000""#,
+        "The value of Strict-Transport-Security in answers over TLS; a browser that has seen it comes by https alone for so many seconds"),
+    optional("tls.certificate.*.cert", LIVE, Kind::PemFile, r#""shop.pem""#,
+        "The certificate of other hosts: those whose names are in it. All other hosts get that of tls.cert"),
+    optional("tls.certificate.*.key", LIVE, Kind::PemFile, r#""shop-key.pem""#,
+        "Its key"),
     // --- limits
     key("limits.body", LIVE, QUEUE_BYTES, r#""1 MiB""#,
         "The largest body of a request; a larger one gets 413"),
@@ -159,6 +194,8 @@ pub(crate) const KEYS: &[Key] = &[
         "The longest time without one byte of progress in a body or an answer: against slow readers"),
     key("limits.list_records", LIVE, COUNT, "10000",
         "The most records in one answer to a list, whatever number is asked for; what is cut has a link to the rest"),
+    key("limits.kept_lists", LIVE, Kind::Size(0, 64 * GIB), r#""8 MiB""#,
+        "The memory for answers to lists, which are given again as long as no record of the resource has changed; \"0 B\" keeps none"),
     key("limits.batch", LIVE, Kind::Integer(1, 10_000), "1000",
         "The most operations of a request to /_batch, records of one that makes several, and records that one with filters may change"),
     key("limits.batch_body", LIVE, QUEUE_BYTES, r#""16 MiB""#,
@@ -219,8 +256,8 @@ pub(crate) const KEYS: &[Key] = &[
         "The engine that keeps the records"),
     key("storage.durability", RESTART, Kind::Choice(&["always"]), r#""always""#,
         "When a write is answered: always after the disk has it"),
-    key("storage.cache", RESTART, Kind::Size(MIB, 64 * GIB), r#""64 MiB""#,
-        "The engine's page cache; it takes about twice as much memory"),
+    key("storage.cache", RESTART, Kind::Size(MIB, 64 * GIB), r#""128 MiB""#,
+        "The memory of the engine's page cache"),
     key("storage.reserve", LIVE, Kind::Auto(&Kind::Size(0, 1024 * GIB)), r#""auto""#,
         "Free disk space below which writes get 507 and reads go on; auto is 5 % of the disk, at least 64 MiB and at most 1 GiB"),
     key("storage.flush_limit", LIVE, TIMEOUT, r#""30s""#,
@@ -284,8 +321,20 @@ pub(crate) const KEYS: &[Key] = &[
     // --- routes
     key("route.*.files.root", LIVE, PATH, r#""public""#,
         "The folder; nothing outside it is served"),
-    key("route.*.files.index", LIVE, FILE_NAME, r#""index.html""#,
-        "The file that answers for a folder's path"),
+    key("route.*.files.index", LIVE, FILE_NAMES, r#""index.html""#,
+        "The file that answers for a folder's path, or a list of files of which the first that is there answers"),
+    key("route.*.files.clean_urls", LIVE, Kind::Bool, "false",
+        "Whether /about answers with about.html where there is no file about"),
+    key("route.*.files.listing", LIVE, Kind::Bool, "false",
+        "Whether the path of a folder without an index answers with a list of its files, as a page or as JSON; hidden files and links out of the folder are left out"),
+    optional("route.*.files.fallback", LIVE, PAGE, r#""/index.html""#,
+        "The page that a browser gets with 200 where there is no file, for applications that read the path themselves; scripts, pictures and whatever else has the ending of a file get 404 all the same"),
+    optional("route.*.files.download", LIVE, PATTERNS, r#"["/files/**", "*.zip"]"#,
+        "Patterns, as those of cache, of files that a browser stores instead of showing them"),
+    key("route.*.files.compress", LIVE, CODINGS, r#"["br", "zstd", "gzip"]"#,
+        "The codings in which a text and the like is compressed for clients that take it, once for each file, and kept with it in memory; [] compresses nothing"),
+    key("route.*.files.precompressed", LIVE, CODINGS, "[]",
+        "The codings for which a compressed file may lie beside another one, such as app.js.br, app.js.zst or app.js.gz beside app.js; it is sent instead if it is not older"),
     optional("route.*.cache", LIVE, CACHE_RULES, r#"{ "/assets/**" = "public, max-age=31536000, immutable", "**" = "no-cache" }"#,
         "Cache-Control by the pattern of a path below the route; * stays within one name, ** does not; the longest pattern that matches counts"),
     optional("route.*.types", LIVE, CONTENT_TYPES, r#"{ ".geojson" = "application/geo+json" }"#,
@@ -294,17 +343,23 @@ pub(crate) const KEYS: &[Key] = &[
         "Pages of the route's folder that are shown instead of an error, by status"),
     optional("route.*.headers", LIVE, HEADERS, r#"{ X-Frame-Options = "DENY" }"#,
         "Headers of every answer of the route"),
+    optional("route.*.cors.origins", LIVE, ORIGINS, r#"["https://app.example.org"]"#,
+        "The origins whose pages may use the route from another site; \"*\" is every origin. Without it, pages that this machine serves on another port may, if the listener has a loopback address; [] lets none"),
+    optional("route.*.cors.credentials", LIVE, Kind::Bool, "true",
+        "Whether the requests of such pages may carry cookies and passwords; not together with \"*\""),
     key("route.*.delay", LIVE, DELAY, r#""0s""#,
         "The shortest time between a request and its answer; other requests are not delayed"),
     optional("route.*.max_in_flight", LIVE, COUNT, "1",
         "How many requests are worked on at a time; up to 1024 more wait for their turn, and further ones get 503"),
+    optional("route.*.access", LIVE, Kind::Access, r#""public""#,
+        "Who may use it, as for a resource"),
     // --- resources
     optional("resource.*.path", LIVE, URL_PATH, r#""/books""#,
         "Where it is served; without it, / and its name"),
     optional("resource.*.access", LIVE, Kind::Access, r#""public""#,
-        "Who may read and write; must be written if other machines can connect"),
+        "Who may read and write: \"public\" is everybody who can connect, [\"key:ci\"] is clients that show the secret of [auth.keys.ci], and { read = \"public\", write = [\"key:ci\"] } tells the two apart. Must be written if other machines can connect"),
     key("resource.*.id", LIVE, Kind::Choice(&["uuidv7", "sequence", "client"]), r#""uuidv7""#,
-        "Who chooses the id of a new record: uuidv7 the client or else the server, sequence the client or else the server (the next number), client the client"),
+        "Who chooses the id of a new record: uuidv7 the client or else the server, sequence the client (numbers up to 9006099743113215) or else the server (the next number), client the client"),
     key("resource.*.fields", LIVE, Kind::Fields, r#""any""#,
         "\"any\": any JSON object is a record; else a table of fields such as title = { type = \"string\", required = true }"),
     optional("resource.*.schema", LIVE, Kind::SchemaFile, r#""book.schema.json""#,
@@ -327,10 +382,21 @@ pub(crate) const KEYS: &[Key] = &[
         "Whether DELETE on the whole resource takes an example and deletes all records that are equal to it"),
     optional("resource.*.headers", LIVE, HEADERS, r#"{ X-Frame-Options = "DENY" }"#,
         "Headers of every answer of the resource"),
+    optional("resource.*.cors.origins", LIVE, ORIGINS, r#"["https://app.example.org"]"#,
+        "The origins whose pages may use the resource from another site, as for a route. If all resources have the same, /_batch, /_docs and /_openapi.json have it too; else no page of another site may use those"),
+    optional("resource.*.cors.credentials", LIVE, Kind::Bool, "true",
+        "Whether the requests of such pages may carry cookies and passwords; not together with \"*\""),
     key("resource.*.delay", LIVE, DELAY, r#""0s""#,
         "The shortest time between a request and its answer; other requests are not delayed"),
     optional("resource.*.max_in_flight", LIVE, COUNT, "1",
         "How many requests are worked on at a time; up to 1024 more wait for their turn, and further ones get 503"),
+    // --- auth
+    optional("auth.keys.*.hash", LIVE, SECRET_HASH, r#""sha256:8783ae2a338cd0280161661c6d6b2582e6f7697ca0c462aa30e74e944c5b084c""#,
+        "The hash of a key's secret: perennial key new NAME makes both"),
+    optional("auth.keys.*.scope", LIVE, SCOPES, r#"["books:write", "*:read"]"#,
+        "The most that the key may do: a resource's name, a route's path or *, then :read or :write, which includes reading; without it, whatever access says"),
+    optional("auth.keys.*.expires", LIVE, DAY, r#""2027-12-31""#,
+        "The last day on which the key is valid, in UTC"),
     // --- chaos
     key("chaos.enabled", LIVE, Kind::Bool, "false",
         "Whether the admin listener takes orders to make children panic: for tests and drills only"),
@@ -345,7 +411,7 @@ static PARTS: LazyLock<Vec<KeyParts>> = LazyLock::new(|| {
     KEYS.iter().map(parts).collect()
 });
 
-/// The same by the first part of their paths: settings with many routes look for keys very often.
+/// All keys by the first part of their paths: settings with many routes look for keys very often.
 static SECTIONS: LazyLock<BTreeMap<&'static str, Vec<KeyParts>>> = LazyLock::new(|| {
     let mut sections = BTreeMap::<_, Vec<_>>::new();
     for key in &*PARTS {
@@ -392,7 +458,8 @@ pub(crate) fn named_below(path: &[impl AsRef<str>], name: &str) -> Option<String
 fn matches(parts: &[&str], path: &[impl AsRef<str>]) -> bool {
     let is = |(part, name): (&&str, &str)| *part == "*" || *part == name;
     let names = path.iter().map(AsRef::as_ref);
-    parts.len() >= path.len() && parts.iter().zip(names).all(is)
+    // The last part tells most of them apart.
+    parts.len() >= path.len() && parts.iter().zip(names).rev().all(is)
 }
 
 #[cfg(test)]
@@ -403,7 +470,10 @@ mod tests {
     fn names_that_the_operator_chooses_match_a_star() {
         assert!(find(&["route", "/", "files", "root"]).is_some());
         assert_eq!(names_below(&["route"]), ["*"]);
-        assert_eq!(names_below(&["route", "/x", "files"]), ["root", "index"]);
+        assert_eq!(
+            names_below(&["route", "/x", "files"])[..2],
+            ["root", "index"]
+        );
         assert!(find(&["resource", "books"]).is_none());
         assert!(names_below(&["server", "admin"]).is_empty());
     }

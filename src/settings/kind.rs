@@ -1,10 +1,11 @@
-//! What the value of a key may be, and what is wrong with one that it may not be.
+//! The kinds of values that a key may have, and the fault of a value of another kind.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde_json::Value;
 
+use super::auth::AccessSettings;
 use super::indexes;
 use super::keys::COMING;
 
@@ -26,36 +27,40 @@ pub(crate) enum Kind {
     Choice(&'static [&'static str]),
     /// A text with rules of its own.
     Text {
-        /// What it is, and an example: "is not ...".
+        /// The text that names the kind, with an example, after "is not".
         right: &'static str,
-        /// What is wrong with a text; empty if no more can be said than that it is not right.
+        /// The fault of a text; empty if there is no more to say than that it is wrong.
         fault: fn(&str) -> Option<String>,
     },
     /// A list of such texts.
     List {
-        /// Why a value is refused that is not one: "is not ...".
+        /// The reason why another value is refused, which begins with "is not".
         right: &'static str,
         items: &'static Kind,
         may_be_empty: bool,
     },
+    /// One value of this kind, or a list of them.
+    OneOrMore(&'static Kind),
     /// A table of texts by name; says what is wrong with a pair of the two.
     Table {
-        /// What must be written: "must be ...".
+        /// The values that may be written, after "must be".
         right: &'static str,
         fault: fn(&str, &str) -> Option<String>,
     },
-    /// Who may read and write: `"public"`, or `{ read = "public", write = "public" }`.
+    /// The clients that may read and write, which [`auth`](super::auth) reads.
     Access,
     /// `"any"`, or a table of fields, which [`fields`](super::fields) reads.
     Fields,
     /// The name of a JSON Schema file, which [`json_schema`](super::json_schema) reads.
     SchemaFile,
+    /// The name of a file in PEM, which [`tls`](super::tls) reads.
+    PemFile,
     /// A list of fields and of lists of fields, which [`indexes`](super::indexes) reads.
     Indexes,
 }
 
 impl Kind {
-    /// What is wrong with a value, which is shown as `shown`. Items of lists and tables are looked at one by one, by the
+    /// The fault of a value, which is shown as `shown`. Items of lists and tables are checked one by one, by the
     /// caller.
     pub(super) fn fault(self, value: &Value, shown: &str) -> Option<String> {
         let text = value.as_str().unwrap_or_default();
@@ -81,7 +86,7 @@ impl Kind {
             },
             (Self::Auto(_), Value::String(_)) if text == "auto" => true,
             (Self::Fields, Value::String(_)) => text == "any",
-            (Self::SchemaFile, Value::String(_)) => !text.is_empty(),
+            (Self::SchemaFile | Self::PemFile, Value::String(_)) => !text.is_empty(),
             (Self::Auto(kind), _) => {
                 let fault = kind.fault(value, shown)?;
                 return Some(fault.replace(&kind.right(), &self.right()));
@@ -98,11 +103,13 @@ impl Kind {
                 Some(fault) if fault.is_empty() => false,
                 Some(fault) => return Some(fault),
             },
+            (Self::OneOrMore(_), Value::Array(items)) => !items.is_empty(),
+            (Self::OneOrMore(kind), _) => return kind.fault(value, shown),
             (Self::List { may_be_empty, .. }, Value::Array(items)) => {
                 may_be_empty || !items.is_empty()
             }
             (Self::Table { right, .. }, _) => return Some(format!("must be {right}")),
-            (Self::Access, _) => return access_fault(value),
+            (Self::Access, _) => return AccessSettings::read(value).err(),
             (Self::Indexes, _) => match indexes::fault(value) {
                 None => true,
                 Some(fault) if fault.is_empty() => false,
@@ -128,10 +135,12 @@ impl Kind {
             | Self::Choice(_)
             | Self::Text { .. }
             | Self::List { .. }
+            | Self::OneOrMore(_)
             | Self::Table { .. }
             | Self::Access
             | Self::Fields
             | Self::SchemaFile
+            | Self::PemFile
             | Self::Indexes => None,
         };
         meant.unwrap_or_else(|| value.clone())
@@ -149,15 +158,17 @@ impl Kind {
             }
             Self::Size(..) => "a size; write \"16 KiB\", \"4 MiB\" or \"1 GiB\"".to_owned(),
             Self::Auto(kind) => format!("\"auto\" or {}", kind.right()),
+            Self::OneOrMore(kind) => kind.right(),
             Self::Choice(words) => format!("allowed; {}", choices(words)),
             Self::Text { right, .. } | Self::List { right, .. } | Self::Table { right, .. } => {
                 right.to_owned()
             }
-            Self::Access => "allowed; write \"public\"".to_owned(),
+            Self::Access => "allowed; write \"public\", or a list of keys".to_owned(),
             Self::Indexes => {
                 "a list of fields, such as [\"year\", [\"author\", \"year\"]]".to_owned()
             }
             Self::SchemaFile => "the name of a file, such as \"book.schema.json\"".to_owned(),
+            Self::PemFile => "the name of a file, such as \"fullchain.pem\"".to_owned(),
             Self::Fields => "allowed; write \"any\", or a table of fields".to_owned(),
         }
     }
@@ -174,10 +185,12 @@ impl Kind {
             | Self::Size(..)
             | Self::Choice(_)
             | Self::Text { .. }
+            | Self::OneOrMore(_)
             | Self::Table { .. }
             | Self::Access
             | Self::Fields
             | Self::SchemaFile
+            | Self::PemFile
             | Self::Indexes => None,
         };
         value.unwrap_or_else(|| Value::from(text))
@@ -194,31 +207,6 @@ pub(super) fn choices(words: &[&str]) -> String {
         [only] => format!("write {only}"),
         many => format!("write one of {}", many.join(", ")),
     }
-}
-
-/// What is wrong with who may. Both must be said: `{ read = "public" }` looks as if nobody could write.
-fn access_fault(value: &Value) -> Option<String> {
-    let known = |(name, who): (&String, &Value)| {
-        matches!(name.as_str(), "read" | "write") && who == "public"
-    };
-    if value == "public" {
-        return None;
-    }
-    if let Value::String(text) = value {
-        return Some(format!(
-            "{text:?} is not available in this release; write \"public\""
-        ));
-    }
-    let problem = match value.as_object() {
-        Some(members) if members.iter().all(known) => {
-            if members.len() == 2 {
-                return None;
-            }
-            "does not say who may do what is left out; write { read = \"public\", write = \"public\" }"
-        }
-        _ => "only \"public\" or { read = \"public\", write = \"public\" } is known so far",
-    };
-    Some(problem.to_owned())
 }
 
 fn seconds(seconds: f64) -> String {

@@ -1,4 +1,4 @@
-//! Where clients come in, as it is written in `server.listen` and `server.admin`.
+//! The addresses in `server.listen` and `server.admin`.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -110,7 +110,7 @@ impl fmt::Display for AdminListen {
     }
 }
 
-/// What systemd takes for the name of a descriptor (`FileDescriptorName=` in `systemd.socket(5)`).
+/// Whether systemd accepts a text as the name of a descriptor (`FileDescriptorName=` in `systemd.socket(5)`).
 fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_graphic() && c != ':';
     (1..=255).contains(&name.len()) && name.chars().all(plain)

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use config::{Config, ConfigError, File, FileFormat};
 use serde::Deserialize as _;
@@ -20,14 +21,14 @@ use super::references;
 use super::values::SettingValues;
 use super::walk::Findings;
 use super::watched::WatchedPlaces;
-use super::{Settings, effects, folders, rules};
+use super::{Settings, effects, folders, rules, tls};
 
 /// The files that are tried if no file is given.
-const PLACES: [&str; 2] = ["config/perennial.toml", "/etc/perennial/perennial.toml"];
+pub(super) const PLACES: [&str; 2] = ["config/perennial.toml", "/etc/perennial/perennial.toml"];
 /// The most files that may include each other.
 const FILES_MAX: usize = 1_000;
-/// The largest file.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+/// The most times that the files are read if some of them change meanwhile.
+const READINGS_MAX: usize = 5;
 const INCLUDE: [&str; 1] = ["include"];
 
 /// The settings, and what is worth a look in them.
@@ -35,10 +36,12 @@ const INCLUDE: [&str; 1] = ["include"];
 pub struct LoadedSettings {
     /// The settings.
     pub settings: Settings,
-    /// What may be meant as it is: pages that are not there, patterns that match nothing.
+    /// Warnings: settings that are allowed but may be mistakes, such as a page that is missing or a pattern that matches nothing.
     pub warnings: Vec<SettingFault>,
     /// The value of every key, to tell what has changed between two readings.
     pub(crate) values: SettingValues,
+    /// Whether a file was read in which nothing is written, as in one that is just being saved.
+    pub(crate) is_blank: bool,
 }
 
 /// The error of loading settings.
@@ -97,44 +100,86 @@ pub fn load(
     env: &BTreeMap<String, String>,
     checked: CheckedFolders,
 ) -> Result<LoadedSettings, LoadError> {
-    load_on(path, env, checked, &LookThreads::default())
+    load_on(path, env, checked, None, &LookThreads::default())
 }
 
-/// The same with threads that earlier readings may have left at folders that do not answer.
+/// The same with the settings that are in force, if there are some, whose folders are no reason against new settings; and with
+/// threads that earlier readings may have left at folders that do not answer.
 pub(super) fn load_on(
     path: Option<&Path>,
     env: &BTreeMap<String, String>,
     checked: CheckedFolders,
+    in_force: Option<&Settings>,
     threads: &LookThreads,
 ) -> Result<LoadedSettings, LoadError> {
-    let mut found = Findings::default();
-    if let Some(path) = path {
-        read_all(path, &mut found)?;
-    }
-    found.environment(env);
+    let mut found = written(path, env)?;
+    let looks =
+        (checked != CheckedFolders::None).then(|| folders::begin(&found, in_force, threads));
     rules::check(&mut found);
     if checked != CheckedFolders::None {
-        folders::check(&mut found, checked == CheckedFolders::All, threads);
+        tls::times(&mut found, checked, in_force, SystemTime::now());
     }
-    settings(path, found)
+    // The disk answers meanwhile.
+    let merged = merged(path, &mut found);
+    if let Some(looks) = looks {
+        looks.tell(&mut found, checked == CheckedFolders::All);
+    }
+    loaded(path, merged, found)
 }
 
-/// What `read` makes of the text of one key, if it has one, whatever else is wrong. The error has all that is wrong if it could
-/// not be read.
+/// All that is written in the files, as they were at one moment, and in the environment.
+fn written(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Findings, LoadError> {
+    let mut readings = 0;
+    loop {
+        let mut found = Findings::default();
+        if let Some(path) = path {
+            read_all(path, &mut found)?;
+        }
+        found.environment(env);
+        tls::read(&mut found);
+        readings += 1;
+        match found.read.changed() {
+            Some(_) if readings < READINGS_MAX => {}
+            Some(changed) => {
+                let path = changed.to_owned();
+                let problem =
+                    "it is written again and again while it is read; try again when that has ended";
+                let error = io::Error::other(problem);
+                return Err(LoadError::Unreadable { path, error });
+            }
+            None => return Ok(found),
+        }
+    }
+}
+
+/// The value that `read` makes of one key, if nothing is wrong with it, whatever else is wrong. The error has all that is wrong
+/// if it could not be read.
 pub(super) fn one<T>(
     path: Option<&Path>,
     env: &BTreeMap<String, String>,
     key: &[&str],
-    read: impl FnOnce(Option<&str>) -> Option<T>,
+    read: impl FnOnce(&Findings) -> Option<T>,
 ) -> Result<T, LoadError> {
-    let mut found = Findings::default();
-    if let Some(path) = path {
-        read_all(path, &mut found)?;
-    }
-    found.environment(env);
+    let found = written(path, env)?;
     let in_doubt = rules::in_doubt(&found, key);
-    let value = (!in_doubt).then(|| read(rules::text(&found, key)));
+    let value = (!in_doubt).then(|| read(&found));
     value.flatten().ok_or(LoadError::Invalid(found.faults))
+}
+
+/// The settings of these parts, whatever is wrong with the others, which have their defaults. The error has all that is wrong, if
+/// one of these parts could not be read.
+pub(super) fn parts(
+    path: Option<&Path>,
+    env: &BTreeMap<String, String>,
+    parts: &[&[&str]],
+) -> Result<Settings, LoadError> {
+    let mut found = written(path, env)?;
+    rules::check(&mut found);
+    if !parts.iter().any(|part| rules::part_in_doubt(&found, part)) {
+        found.leave_only(parts);
+    }
+    let merged = merged(path, &mut found);
+    loaded(path, merged, found).map(|loaded| loaded.settings)
 }
 
 /// The places on the disk that decide what the settings in `path` are.
@@ -142,34 +187,45 @@ pub(super) fn places(path: &Path) -> WatchedPlaces {
     let mut found = Findings::default();
     // A file that can't be read was looked for.
     drop(read_all(path, &mut found));
+    tls::read(&mut found);
     let absolute = found.files.iter().map(std::path::absolute);
     let files: Vec<_> = absolute.flatten().collect();
     let read_link = |path: &Path| fs::read_link(path).ok();
     WatchedPlaces::of(files.iter().map(PathBuf::as_path), read_link)
 }
 
-/// The settings, if nothing wrong was found.
-fn settings(path: Option<&Path>, mut found: Findings) -> Result<LoadedSettings, LoadError> {
-    if found.faults.is_empty() {
-        match merge(&found) {
-            Ok(settings) => {
-                effects::check(&settings, &mut found);
-                found
-                    .warnings
-                    .sort_by(|one, other| one.location.cmp(&other.location));
-                let warnings = std::mem::take(&mut found.warnings);
-                return Ok(LoadedSettings {
-                    settings,
-                    values: SettingValues::of(found),
-                    warnings,
-                });
-            }
-            // The walk found no fault, but serde can't read a value: the table of keys and the field disagree.
-            Err(error) => {
-                let path = path.unwrap_or(Path::new("defaults"));
-                found.fault(Lines::new(path, "").location(0), &WHOLE, error.to_string());
-            }
-        }
+/// The settings, if nothing wrong was found so far.
+fn merged(path: Option<&Path>, found: &mut Findings) -> Option<Settings> {
+    if !found.faults.is_empty() {
+        return None;
+    }
+    let merged = merge(found);
+    // The walk found no fault, but serde can't read a value: the table of keys and the field disagree.
+    let unread = |error: ConfigError| {
+        let path = path.unwrap_or(Path::new("defaults"));
+        found.fault(Lines::new(path, "").location(0), &WHOLE, error.to_string());
+    };
+    merged.map_err(unread).ok()
+}
+
+/// The settings with what is worth a look in them, if nothing wrong was found.
+fn loaded(
+    path: Option<&Path>,
+    merged: Option<Settings>,
+    mut found: Findings,
+) -> Result<LoadedSettings, LoadError> {
+    if let Some(settings) = merged.filter(|_| found.faults.is_empty()) {
+        effects::check(&settings, &mut found);
+        found
+            .warnings
+            .sort_by(|one, other| one.location.cmp(&other.location));
+        let warnings = std::mem::take(&mut found.warnings);
+        return Ok(LoadedSettings {
+            settings,
+            is_blank: path.is_some() && found.is_blank(),
+            values: SettingValues::of(found),
+            warnings,
+        });
     }
     let mut faults = found.faults;
     faults.sort_by(|one, other| one.location.cmp(&other.location));
@@ -202,6 +258,7 @@ fn merge(found: &Findings) -> Result<Settings, ConfigError> {
         }
         resource.indexes = indexes::of(found, name);
     }
+    settings.tls.take_pairs(found);
     Ok(settings)
 }
 
@@ -209,27 +266,28 @@ fn unread(error: serde_json::Error) -> ConfigError {
     ConfigError::Message(error.to_string())
 }
 
-/// What was written for the keys that have a field, as one table of tables.
+/// The written values of the keys that have a field, as one table of tables.
 fn tree(found: &Findings) -> Map<String, Value> {
     let mut tree = Map::new();
     // A resource may have defaults only, and is there all the same.
-    for (name, _) in found.named("resource") {
-        insert(&mut tree, &["resource".to_owned(), name], json!({}));
+    for name in found.named("resource") {
+        insert(&mut tree, &["resource", &name], json!({}));
     }
     for (path, (value, _)) in &found.written {
-        if keys::find(path).is_some_and(Key::has_field) {
-            insert(&mut tree, path, value.clone());
+        let path = path.parts();
+        if keys::find(&path).is_some_and(Key::has_field) {
+            insert(&mut tree, &path, value.clone());
         }
     }
     tree
 }
 
-fn insert(table: &mut Map<String, Value>, path: &[String], value: Value) {
+fn insert(table: &mut Map<String, Value>, path: &[impl AsRef<str>], value: Value) {
     match path {
         [] => {}
-        [name] => drop(table.insert(name.clone(), value)),
+        [name] => drop(table.insert(name.as_ref().to_owned(), value)),
         [name, below @ ..] => {
-            if let Value::Object(inner) = table.entry(name).or_insert_with(|| json!({})) {
+            if let Value::Object(inner) = table.entry(name.as_ref()).or_insert_with(|| json!({})) {
                 insert(inner, below, value);
             }
         }
@@ -251,7 +309,7 @@ fn read_all(path: &Path, found: &mut Findings) -> Result<(), LoadError> {
             break;
         }
         found.files.push(path.clone());
-        let text = match (read(&path), included) {
+        let text = match (found.read.read(&path), included) {
             (Ok(bytes), _) => decode(found, &path, bytes),
             (Err(error), None) => return Err(LoadError::Unreadable { path, error }),
             (Err(error), Some(place)) => {
@@ -275,23 +333,6 @@ fn read_all(path: &Path, found: &mut Findings) -> Result<(), LoadError> {
         }
     }
     Ok(())
-}
-
-/// Reads a whole file. A pipe or a device is refused before it is opened, because that may never end.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        let problem = "it is no regular file (but a folder, a pipe, or a device); name a file";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
-    }
-    let mut bytes = Vec::new();
-    let length = fs::File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)?;
-    if u64::try_from(length).is_ok_and(|length| length > FILE_BYTES_MAX) {
-        let problem = format!("it has more than {FILE_BYTES_MAX} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
-    }
-    Ok(bytes)
 }
 
 /// The text of a file. Where it is none that is a fault, and the rest is read all the same.

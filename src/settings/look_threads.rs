@@ -1,9 +1,9 @@
-//! The threads that look at folders, which a folder on a network disk that is away may never answer.
+//! The threads that look at folders: a folder on a network disk that is away may block its thread for ever.
 
 use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -39,54 +39,80 @@ impl LookThreads {
         Some(ThreadPlace(Arc::clone(&self.0)))
     }
 
-    /// What `look` finds at each of `things`, in their order; `None` where there was no answer within `limit`. One thing that
-    /// does not answer keeps one thread, and delays no other.
-    pub(super) fn look_at_all<T, R>(
+    /// Begins to look at each of `things`; whoever asks for the answers waits for `limit` at most. One thing that does not answer keeps
+    /// one thread, and delays no other.
+    pub(super) fn begin<T: Send + Sync + 'static, R: Send + 'static>(
         &self,
         things: &Arc<Vec<T>>,
         limit: Duration,
-        look: impl Fn(&T) -> R + Clone + Send + 'static,
-    ) -> Vec<Option<R>>
-    where
-        T: Send + Sync + 'static,
-        R: Send + 'static,
-    {
-        let until = Instant::now() + limit;
-        let answers = Arc::new(Answers::none(things.len()));
+        look: impl Fn(&T) -> R + Send + Sync + 'static,
+    ) -> BegunLooks<T, R> {
         let (all_answered, wait) = channel();
-        let begin = |place: ThreadPlace| {
-            let (things, answers) = (Arc::clone(things), Arc::clone(&answers));
-            let (look, all_answered) = (look.clone(), all_answered.clone());
-            let begun = thread::Builder::new().name("folders".to_owned());
-            // Without a thread there is no answer, as from a folder that does not answer.
-            drop(begun.spawn(move || {
-                let _place = place;
-                while let Some((thing, answer)) = answers.next(&things) {
-                    let found = look(thing);
-                    *answer.lock() = Some(found);
-                    if answers.count() == 0 {
-                        // Whoever waits may have given up.
-                        let _sent = all_answered.send(());
-                    }
-                }
-            }));
+        let looks = BegunLooks {
+            threads: self.clone(),
+            things: Arc::clone(things),
+            answers: Arc::new(Answers::none(things.len())),
+            look: Arc::new(look),
+            limit,
+            all_answered,
+            wait,
         };
         let places = iter::from_fn(|| self.place());
-        places.take(things.len().min(THREADS_FIRST)).for_each(begin);
-        let mut before = things.len();
-        while answers.missing() > 0 {
+        let places = places.take(things.len().min(THREADS_FIRST));
+        places.for_each(|place| looks.add_thread(place));
+        looks
+    }
+}
+
+/// A look at several things that was begun.
+pub(super) struct BegunLooks<T, R> {
+    threads: LookThreads,
+    things: Arc<Vec<T>>,
+    answers: Arc<Answers<R>>,
+    look: Arc<dyn Fn(&T) -> R + Send + Sync>,
+    /// The longest wait for the answers.
+    limit: Duration,
+    all_answered: Sender<()>,
+    wait: Receiver<()>,
+}
+
+impl<T: Send + Sync + 'static, R: Send + 'static> BegunLooks<T, R> {
+    fn add_thread(&self, place: ThreadPlace) {
+        let (things, answers) = (Arc::clone(&self.things), Arc::clone(&self.answers));
+        let (look, all_answered) = (Arc::clone(&self.look), self.all_answered.clone());
+        let begun = thread::Builder::new().name("folders".to_owned());
+        // Without a thread there is no answer, as from a folder that does not answer.
+        drop(begun.spawn(move || {
+            let _place = place;
+            while let Some((thing, answer)) = answers.next(&things) {
+                let found = look(thing);
+                *answer.lock() = Some(found);
+                if answers.count() == 0 {
+                    // Whoever waits may have given up.
+                    let _sent = all_answered.send(());
+                }
+            }
+        }));
+    }
+
+    /// The results, in the order of the things; `None` where there was no answer in time.
+    pub(super) fn answers(self) -> Vec<Option<R>> {
+        let until = Instant::now() + self.limit;
+        let mut before = self.things.len();
+        while self.answers.missing() > 0 {
             let left = until.saturating_duration_since(Instant::now());
-            if wait.recv_timeout(left.min(SLOW)).is_ok() || left.is_zero() {
+            if self.wait.recv_timeout(left.min(SLOW)).is_ok() || left.is_zero() {
                 break;
             }
-            let missing = answers.missing();
-            if missing == before && answers.are_there_more() {
+            let missing = self.answers.missing();
+            if missing == before && self.answers.are_there_more() {
                 // All threads may be at folders that do not answer.
-                self.place().into_iter().for_each(begin);
+                let place = self.threads.place().into_iter();
+                place.for_each(|place| self.add_thread(place));
             }
             before = missing;
         }
-        answers.take()
+        self.answers.take()
     }
 }
 
@@ -146,13 +172,13 @@ mod tests {
         let stays = Arc::new(Mutex::new(stays));
         let things: Arc<Vec<usize>> = Arc::new((0..500).collect());
         let limit = Duration::from_secs(2);
-        let found = threads.look_at_all(&things, limit, move |n| {
+        let looks = threads.begin(&things, limit, move |n| {
             if *n == 7 {
                 let _woken = stays.lock().recv();
             }
             n * 2
         });
-        for (n, found) in found.into_iter().enumerate() {
+        for (n, found) in looks.answers().into_iter().enumerate() {
             assert_eq!(found, (n != 7).then_some(n * 2));
         }
         assert_eq!(threads.0.load(Ordering::Acquire), 1);
@@ -164,10 +190,9 @@ mod tests {
         let threads = LookThreads::default();
         let taken: Vec<_> = iter::from_fn(|| threads.place()).collect();
         assert_eq!(taken.len(), THREADS_MAX);
-        let found = threads.look_at_all(&Arc::new(vec![1]), Duration::ZERO, |n| *n);
-        assert_eq!(found, [None]);
+        let looked = |limit| threads.begin(&Arc::new(vec![1]), limit, |n| *n).answers();
+        assert_eq!(looked(Duration::ZERO), [None]);
         drop(taken);
-        let found = threads.look_at_all(&Arc::new(vec![1]), Duration::from_secs(60), |n| *n);
-        assert_eq!(found, [Some(1)]);
+        assert_eq!(looked(Duration::from_secs(60)), [Some(1)]);
     }
 }

@@ -1,7 +1,7 @@
-//! What a reload would do: the difference of two settings, node by node, and what of it can't be done while the daemon runs.
+//! Plans a reload: the difference between two settings, node by node, and the changes that need a restart of the daemon.
 //! Pure; how a key is applied is a column of the table of keys.
 
-use std::cmp::Ordering;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -9,15 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fault::shown;
+use super::key_path::KeyPath;
 use super::keys::{self, Applied};
-use super::values::{KeyPath, SettingValues};
+use super::values::SettingValues;
 
 /// The changes from one edition of the settings to the next.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ReloadPlan {
     /// The nodes that change, in the order of their names.
     pub changes: Vec<NodeChange>,
-    /// What can't change while the daemon runs. If there is any, nothing is changed.
+    /// The changes that need a restart of the daemon. If there are any, nothing is changed.
     pub refused: Vec<String>,
 }
 
@@ -98,20 +99,21 @@ impl fmt::Display for NodeChange {
 
 /// Compares `old` with `new`.
 pub(crate) fn plan(old: &SettingValues, new: &SettingValues) -> ReloadPlan {
-    let (had, has) = (old.tables(), new.tables());
-    let mut nodes: BTreeMap<(&[String], Changed), Vec<KeyChange>> = BTreeMap::new();
+    let mut nodes: BTreeMap<(KeyPath, Changed), Vec<KeyChange>> = BTreeMap::new();
     let mut refused = Vec::new();
-    for (path, from, to) in differences(old, new) {
-        let Some(key) = keys::find(path) else {
+    for path in old.differing(new) {
+        let mut parts = path.parts();
+        let Some(key) = keys::find(&parts) else {
             continue;
         };
+        let node = parts.get(..if key.is_named() { 2 } else { 1 });
+        let node = KeyPath::of(node.unwrap_or_default());
+        let (from, to) = (old.value(key, &node, &path), new.value(key, &node, &path));
         let meaning = |value: Option<&Value>| value.map(|value| key.kind.meaning(value));
         if meaning(from) == meaning(to) {
             continue;
         }
-        let node = path.get(..if key.is_named() { 2 } else { 1 });
-        let node = node.unwrap_or_default();
-        let change = match (had.contains(node), has.contains(node)) {
+        let change = match (old.has(&node), new.has(&node)) {
             (false, true) => Changed::Added,
             (true, false) => Changed::Removed,
             (true, true) | (false, false) if key.applied == Applied::Replaced => Changed::Replaced,
@@ -119,14 +121,14 @@ pub(crate) fn plan(old: &SettingValues, new: &SettingValues) -> ReloadPlan {
         };
         let differ = nodes.entry((node, change)).or_default();
         let before = differ.len();
-        members(&mut path.clone(), from, to, differ);
+        members(&mut parts, from, to, differ);
         if change == Changed::Live && key.applied == Applied::Restart {
             let changed = differ.iter().skip(before);
             refused.extend(changed.map(KeyChange::to_string));
         }
     }
     let changes = nodes.into_iter().map(|((node, change), keys)| NodeChange {
-        node: shown(node),
+        node: shown(&node.parts()),
         change,
         keys,
     });
@@ -135,10 +137,10 @@ pub(crate) fn plan(old: &SettingValues, new: &SettingValues) -> ReloadPlan {
 }
 
 /// The difference of two values: of two tables, that of each member.
-fn members(
-    path: &mut KeyPath,
-    from: Option<&Value>,
-    to: Option<&Value>,
+fn members<'a>(
+    path: &mut Vec<Cow<'a, str>>,
+    from: Option<&'a Value>,
+    to: Option<&'a Value>,
     differ: &mut Vec<KeyChange>,
 ) {
     if let (Some(Value::Object(old)), Some(Value::Object(new))) = (from, to) {
@@ -146,7 +148,7 @@ fn members(
         for name in names {
             let (from, to) = (old.get(name), new.get(name));
             if from != to {
-                path.push(name.clone());
+                path.push(Cow::Borrowed(name));
                 members(path, from, to, differ);
                 path.pop();
             }
@@ -158,28 +160,6 @@ fn members(
         from: from.cloned(),
         to: to.cloned(),
     });
-}
-
-type Difference<'a> = (&'a KeyPath, Option<&'a Value>, Option<&'a Value>);
-
-/// The keys whose values are not the same, in their order. Each key is looked at once: both sides are in order.
-fn differences<'a>(old: &'a SettingValues, new: &'a SettingValues) -> Vec<Difference<'a>> {
-    let (mut olds, mut news) = (old.0.iter().peekable(), new.0.iter().peekable());
-    let mut found = Vec::new();
-    loop {
-        let order = match (olds.peek(), news.peek()) {
-            (Some((old, _)), Some((new, _))) => old.cmp(new),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return found,
-        };
-        let from = if order.is_le() { olds.next() } else { None };
-        let to = if order.is_ge() { news.next() } else { None };
-        let (from_value, to_value) = (from.map(|(_, value)| value), to.map(|(_, value)| value));
-        if let Some((path, _)) = from.or(to).filter(|_| from_value != to_value) {
-            found.push((path, from_value, to_value));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,10 @@ pub fn reference() -> String {
         }
         entry(&mut out, key, name);
     }
+    out.push_str(
+        "\n# One more certificate, under a name of your choice.\n[tls.certificate.shop]\n",
+    );
+    named(&mut out, "tls.certificate.*.");
     out.push_str("\n# A route for each path prefix; the longest prefix wins.\n[route.\"/\"]\n");
     named(&mut out, "route.*.");
     out.push_str("\n[route.\"/\".files]\n");
@@ -62,14 +66,16 @@ pub fn reference() -> String {
     out.push_str("\n# A resource: a JSON API at its path, here /books.\n[resource.books]\n");
     named(&mut out, "resource.*.");
     out.push_str(FIELDS);
+    out.push_str("\n# A key that clients show; access names it as key:ci.\n# [auth.keys.ci]\n");
+    named(&mut out, "auth.keys.*.");
     out
 }
 
-/// The keys right below `prefix`.
+/// The keys below `prefix`, except for those of a folder, which has a table of its own.
 fn named(out: &mut String, prefix: &str) {
     for key in KEYS {
         let name = key.path.strip_prefix(prefix);
-        if let Some(name) = name.filter(|name| !name.contains('.')) {
+        if let Some(name) = name.filter(|name| !name.starts_with("files.")) {
             entry(out, key, name);
         }
     }

@@ -1,6 +1,7 @@
 //! References between resources: each leads to a resource that is declared. Cycles are allowed.
 
 use super::fault::Location;
+use super::rules::may_lack;
 use super::walk::Findings;
 use crate::record::{FieldType, IdScheme, Schema, nearest};
 
@@ -15,9 +16,9 @@ pub(super) struct WrittenReference {
 
 /// Finds references to resources that are not declared.
 pub(super) fn check(found: &mut Findings) {
-    let names: Vec<_> = found.named("resource").into_iter().map(|it| it.0).collect();
+    let names = found.named("resource");
     for WrittenReference { key, to, location } in std::mem::take(&mut found.references) {
-        if names.contains(&to) {
+        if names.contains(&to) || may_lack(found, &["resource", &to]) {
             continue;
         }
         let near = nearest(&to, names.iter().map(String::as_str));

@@ -10,6 +10,8 @@ use std::time::Duration;
 use globset::Glob;
 use serde::de::{Deserialize, Deserializer, Error};
 
+use super::auth::AccessSettings;
+use super::coding::ContentCoding;
 use super::keys;
 use super::texts::{error_status, glob};
 use crate::record::{IdScheme, RecordIndex, Schema};
@@ -38,6 +40,10 @@ pub struct RouteSettings {
 pub struct RuleSettings {
     /// Headers of every answer, by name.
     pub headers: BTreeMap<String, String>,
+    /// The clients that may use it.
+    pub access: AccessSettings,
+    /// The pages of other sites that may use it.
+    pub cors: CorsSettings,
     /// The shortest time between a request and its answer.
     #[serde(with = "humantime_serde")]
     pub delay: Duration,
@@ -46,6 +52,16 @@ pub struct RuleSettings {
     /// Pages of the route's folder that are shown instead of an error, by status; a resource has none.
     #[serde(deserialize_with = "error_pages")]
     pub errors: BTreeMap<u16, String>,
+}
+
+/// `cors = { ... }`
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CorsSettings {
+    /// The origins of the pages, `*` for all; `None` is the rule for a route that says nothing.
+    pub origins: Option<Vec<String>>,
+    /// Whether their requests may carry cookies and passwords.
+    pub credentials: bool,
 }
 
 /// The target of a route, named by its key.
@@ -62,9 +78,27 @@ pub enum TargetSettings {
 pub struct FolderSettings {
     /// The folder; nothing outside it is ever served.
     pub root: PathBuf,
-    /// The file that answers for a folder's path.
-    #[serde(default = "index")]
-    pub index: String,
+    /// The files that answer for a folder's path: the first that is there.
+    #[serde(default = "index", deserialize_with = "one_or_more")]
+    pub index: Vec<String>,
+    /// Whether a path may leave out the ending `.html`.
+    #[serde(default)]
+    pub clean_urls: bool,
+    /// Whether the files of a folder without an index are listed.
+    #[serde(default)]
+    pub listing: bool,
+    /// The page of the folder that is shown to a browser where there is no file.
+    #[serde(default)]
+    pub fallback: Option<String>,
+    /// The patterns of files that a browser stores and does not show.
+    #[serde(default, deserialize_with = "patterns")]
+    pub download: Vec<Glob>,
+    /// The codings in which files are compressed.
+    #[serde(default = "compress")]
+    pub compress: Vec<ContentCoding>,
+    /// The codings for which compressed files may lie beside others.
+    #[serde(default)]
+    pub precompressed: Vec<ContentCoding>,
 }
 
 /// One entry of `cache = { ... }`
@@ -84,9 +118,9 @@ pub struct CacheRule {
     reason = "each is a key of its own, and all combinations have a meaning"
 )]
 pub struct ResourceSettings {
-    /// Where it is served, as it reads when it is decoded; begins and does not end with `/`.
+    /// The path at which it is served, decoded; it begins with `/` and does not end with one.
     pub path: String,
-    /// Who chooses the ids of new records.
+    /// The way in which ids of new records are chosen.
     #[serde(rename = "id")]
     pub ids: IdScheme,
     /// The schema of its records: the walk reads `fields`.
@@ -135,9 +169,39 @@ pub enum Put {
 }
 
 /// The default of `files.index`.
-fn index() -> String {
+fn index() -> Vec<String> {
     let key = keys::find(&["route", "*", "files", "index"]);
-    key.map_or("", |key| key.value.trim_matches('"')).to_owned()
+    let index = key.map(|key| key.value.trim_matches('"').to_owned());
+    index.into_iter().collect()
+}
+
+/// A text, or a list of texts.
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match OneOrMore::deserialize(from)? {
+        OneOrMore::One(text) => vec![text],
+        OneOrMore::More(texts) => texts,
+    })
+}
+
+fn patterns<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Glob>, D::Error> {
+    let written = Vec::<String>::deserialize(from)?;
+    let pattern = |text: &String| glob(text).ok_or_else(|| D::Error::custom("not a pattern"));
+    written.iter().map(pattern).collect()
+}
+
+/// The default of `files.compress`.
+fn compress() -> Vec<ContentCoding> {
+    let key = keys::find(&["route", "*", "files", "compress"]);
+    let written = key.map_or("", |key| key.value);
+    let mut codings = ContentCoding::ALL.to_vec();
+    codings.retain(|coding| written.contains(coding.name()));
+    codings
 }
 
 /// The longest pattern first; of two as long, the order is that of their letters, so that it is always the same.

@@ -3,21 +3,25 @@
 //!
 //! They look at what was walked, not at what was merged, so that a wrong value elsewhere hides none of their faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::auth::{AccessSettings, Scope};
 use super::backup::BackupTo;
-use super::fault::Location;
+use super::fault::{Location, node_name, shown};
 use super::indexes;
+use super::key_path::KeyPath;
 use super::keys::{self, Key};
 use super::listen::Listen;
 use super::references;
 use super::texts::url_path_fault;
+use super::tls;
 use super::walk::Findings;
 use crate::record::Schema;
 
 const LISTEN: [&str; 2] = ["server", "listen"];
+pub(super) const TLS_LISTEN: [&str; 2] = ["tls", "listen"];
 pub(super) const ADMIN: [&str; 2] = ["server", "admin"];
 
 /// Adds what breaks the rules to the faults of the walk.
@@ -27,8 +31,9 @@ pub(super) fn check(found: &mut Findings) {
         addresses(found);
     }
     open_admin(found);
+    tls::check(found);
     backup(found);
-    for (prefix, location) in found.named("route") {
+    for (prefix, location) in found.located("route") {
         let key = ["route", &prefix];
         let root = found.value_of(&["route", &prefix, "files", "root"]);
         // If something was meant to be its target, that has been told already.
@@ -37,17 +42,24 @@ pub(super) fn check(found: &mut Findings) {
             found.fault(location, &key, problem);
         }
     }
+    for kind in ["route", "resource"] {
+        for (name, _) in found.located(kind) {
+            cors(found, [kind, &name]);
+        }
+    }
+    keys_of_clients(found);
     paths(found);
     references::check(found);
-    let public = listens(found, LISTEN);
+    let mut public = listens(found, LISTEN);
+    public.extend(listens(found, TLS_LISTEN));
     let open = public.iter().find(|listen| !listen.is_local());
-    for (name, location) in found.named("resource") {
+    for (name, location) in found.located("resource") {
         upsert(found, &name);
         additional(found, &name);
         indexes::check(found, &name);
         if let (None, Some(address)) = (found.value_of(&["resource", &name, "access"]), open) {
             let problem = format!(
-                "open to everybody who can reach {address}; if that is meant, write access = \"public\", else listen on 127.0.0.1 only"
+                "open to everybody who can reach {address}; if that is meant, write access = \"public\", else name the keys that may use it, such as access = [\"key:ci\"], or listen on 127.0.0.1 only"
             );
             found.fault(location, &["resource", &name], problem);
         }
@@ -75,33 +87,64 @@ fn additional(found: &mut Findings, resource: &str) {
     }
 }
 
+/// One address that is to be listened on.
+struct BoundAddress {
+    address: Listen,
+    key: [&'static str; 2],
+    /// The location of the key; `None` if it has its default.
+    location: Option<Location>,
+}
+
 /// No two sockets can have one address. Found here it is a fault with a line; found by the system it would look as if
 /// another program were there.
 fn addresses(found: &mut Findings) {
     let ipv6_only = found.value_of(&["server", "ipv6_only"]) == Some(&Value::Bool(true));
-    let mut bound: Vec<(Listen, Option<Location>)> = Vec::new();
-    for key in [LISTEN, ADMIN] {
+    let mut bound: Vec<BoundAddress> = Vec::new();
+    for key in [LISTEN, TLS_LISTEN, ADMIN] {
         let location = found.written(&key).map(|(_, location)| location.clone());
         for address in listens(found, key) {
-            let other = bound
-                .iter()
-                .find(|(other, _)| other.collides(&address, ipv6_only));
-            // Where both are defaults there is no fault; where one is, the other one was written.
-            if let Some((other, told)) = other
-                && let Some(location) = location.clone().or(told.clone())
-            {
-                let way_out = if other.collides(&address, true) {
-                    "keep one of the two"
-                } else {
-                    "set server.ipv6_only = true"
+            let new = BoundAddress {
+                address,
+                key,
+                location: location.clone(),
+            };
+            let mut others = bound.iter();
+            let other = others.find(|other| other.address.collides(&new.address, ipv6_only));
+            if let Some(other) = other {
+                // The fault is of a key that was written. Where both have their defaults there is none.
+                let (told, beside) = match new.location {
+                    Some(_) => (&new, other),
+                    None => (other, &new),
                 };
-                let problem = format!(
-                    "{address} can't be listened on beside {other}; choose another one, or {way_out}"
-                );
-                found.fault(location, &key, problem);
+                if let Some(location) = told.location.clone() {
+                    found.fault(location, &told.key, told.collision(beside));
+                }
             }
-            bound.push((address, location.clone()));
+            bound.push(new);
         }
+    }
+}
+
+impl BoundAddress {
+    /// The fault of an address that can't be listened on beside another one.
+    fn collision(&self, other: &Self) -> String {
+        let BoundAddress { address, .. } = self;
+        let of = match &other.location {
+            _ if other.key == self.key => String::new(),
+            Some(location) => format!(", which is {} at {location}", other.key.join(".")),
+            None => format!(", which {} is by default", other.key.join(".")),
+        };
+        let way_out = if !other.address.collides(address, true) {
+            ", or set server.ipv6_only = true"
+        } else if other.key == self.key {
+            ", or keep one of the two"
+        } else {
+            ""
+        };
+        format!(
+            "{address} can't be listened on beside {}{of}; choose another one{way_out}",
+            other.address
+        )
     }
 }
 
@@ -110,7 +153,10 @@ fn listens(found: &Findings, key: [&str; 2]) -> Vec<Listen> {
     let texts: Vec<&str> = match found.value_of(&key) {
         Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
         Some(one) => one.as_str().into_iter().collect(),
-        None => keys::find(&key).map_or(Vec::new(), |key| key.value.split('"').collect()),
+        None => {
+            let default = keys::find(&key).filter(|key| key.has_default);
+            default.map_or(Vec::new(), |key| key.value.split('"').collect())
+        }
     };
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
@@ -119,11 +165,31 @@ fn listens(found: &Findings, key: [&str; 2]) -> Vec<Listen> {
 pub(super) fn in_doubt(found: &Findings, path: &[&str]) -> bool {
     let own = path.join(".");
     let is_written = found.written(path).is_some();
-    found.faults.iter().any(|fault| {
-        let rest = own.strip_prefix(&*fault.key);
-        let names_it = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        names_it || !is_written && hides(&fault.key)
-    })
+    found
+        .faults
+        .iter()
+        .any(|fault| is_within(&own, &fault.key) || !is_written && hides(&fault.key))
+}
+
+/// Whether it can't be told what the keys of a part are, because one of them has a fault, or another one that may hide them.
+pub(super) fn part_in_doubt(found: &Findings, part: &[&str]) -> bool {
+    let own = part.join(".");
+    let mut faults = found.faults.iter().map(|fault| &*fault.key);
+    faults.any(|key| hides(key) || is_within(key, &own) || is_within(&own, key))
+}
+
+/// Whether something may be written in this part of the settings that could not be read, so that what looks for it there finds
+/// nothing. That is told once, where it was written.
+pub(super) fn may_lack(found: &Findings, part: &[&str]) -> bool {
+    let own = shown(part);
+    let mut faults = found.faults.iter().map(|fault| &*fault.key);
+    faults.any(|key| hides(key) || is_within(key, &own))
+}
+
+/// Whether a key is this part of the settings or stands in it.
+fn is_within(key: &str, part: &str) -> bool {
+    let rest = key.strip_prefix(part);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The text of a key that is not in doubt: what is written, or else the default, if it has one.
@@ -162,10 +228,12 @@ fn open_admin(found: &mut Findings) {
 /// All that is written about backups must have an effect.
 fn backup(found: &mut Findings) {
     let Some(to) = found.value_of(&["backup", "to"]) else {
-        let below = |path: &&Vec<String>| path.first().is_some_and(|first| first == "backup");
+        let backup = KeyPath::of(&["backup"]);
+        let below = |path: &&KeyPath| path.begins_with(&backup);
         let first = found.written.keys().find(below).cloned();
-        if let Some(first) = first {
-            let path: Vec<&str> = first.iter().map(String::as_str).collect();
+        if let Some(path) = first {
+            let path = path.parts();
+            let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
             let problem = "has no effect without backup.to, since no backups are made; name a folder or a bucket there";
             found.warn_of(&path, problem);
         }
@@ -177,6 +245,85 @@ fn backup(found: &mut Findings) {
             let problem = "is for s3:// alone, and backup.to is a folder; take it out";
             found.fault_of(&["backup", name], problem);
         }
+    }
+}
+
+/// Each key has a hash, each key that `access` names is there, and each scope is about something that is there.
+fn keys_of_clients(found: &mut Findings) {
+    let keys = found.located_in(&["auth", "keys"]);
+    for (name, location) in &keys {
+        let hash = ["auth", "keys", name, "hash"];
+        if found.value_of(&hash).is_none() && !found.is_faulty_below(&["auth", "keys", name]) {
+            let problem =
+                format!("has no hash; perennial key new {name} makes a secret and its hash");
+            found.fault(location.clone(), &["auth", "keys", name], problem);
+        }
+    }
+    let mut named = BTreeSet::new();
+    for kind in ["route", "resource"] {
+        for (name, _) in found.located(kind) {
+            let key = [kind, &name, "access"];
+            let written = found.value_of(&key).map(AccessSettings::read);
+            let Some(Ok(access)) = written else {
+                continue;
+            };
+            for wanted in access.names().collect::<BTreeSet<_>>() {
+                named.insert(wanted.to_owned());
+                if !keys.iter().any(|(name, _)| name == wanted)
+                    && !may_lack(found, &["auth", "keys", wanted])
+                {
+                    let problem = format!(
+                        "names key:{wanted}, which is not there; write [auth.keys.{wanted}], or another name"
+                    );
+                    found.fault_of(&key, problem);
+                }
+            }
+        }
+    }
+    for (name, location) in &keys {
+        let scope = ["auth", "keys", name, "scope"];
+        if !named.contains(name) {
+            let problem = "opens nothing, since no access names it";
+            found.warn(location.clone(), &["auth", "keys", name], problem);
+        }
+        let items = found.value_of(&scope).and_then(Value::as_array).cloned();
+        for item in items.into_iter().flatten() {
+            let Ok(Scope { of, .. }) = item.as_str().unwrap_or_default().parse() else {
+                continue;
+            };
+            let kind = if of.starts_with('/') {
+                "route"
+            } else {
+                "resource"
+            };
+            let is_there = of == "*" || found.named(kind).contains(&of);
+            if !is_there && !may_lack(found, &[kind, &of]) {
+                let problem = format!("has {item}, but there is no [{}]", node_name(kind, &of));
+                found.fault_of(&scope, problem);
+            }
+        }
+    }
+}
+
+/// A browser sends no credentials where every origin is allowed (Fetch standard, section 3.3.5), and none are asked for without
+/// an origin.
+fn cors(found: &mut Findings, of: [&str; 2]) {
+    let [origins, credentials] =
+        ["origins", "credentials"].map(|name| [of[0], of[1], "cors", name]);
+    let written = found.value_of(&origins).and_then(Value::as_array);
+    if found.value_of(&credentials) != Some(&Value::Bool(true)) {
+        return;
+    }
+    match written {
+        Some(origins) if origins.iter().any(|origin| origin == "*") => {
+            let problem = "can't be with \"*\" among the origins; name the origins whose pages may send credentials";
+            found.fault_of(&credentials, problem);
+        }
+        None if !in_doubt(found, &origins) => {
+            let problem = "has no effect without origins; write cors = { origins = [\"https://app.example.org\"], credentials = true }";
+            found.warn_of(&credentials, problem);
+        }
+        Some(_) | None => {}
     }
 }
 
@@ -193,7 +340,7 @@ fn upsert(found: &mut Findings, name: &str) {
 
 /// Each resource with its path. A wrong name or path has been told, and what follows from it is not the operator's fault.
 pub(super) fn resource_paths(found: &Findings) -> Vec<(String, String, Location)> {
-    let all = found.named("resource").into_iter();
+    let all = found.located("resource").into_iter();
     let paths = all.filter_map(|(name, location)| {
         let path = match found.value_of(&["resource", &name, "path"]) {
             Some(written) => written.as_str().unwrap_or_default().to_owned(),
@@ -208,7 +355,7 @@ pub(super) fn resource_paths(found: &Findings) -> Vec<(String, String, Location)
 /// Each resource has a path of its own, outside the records of the others. A route at the address of a record is not
 /// reached there.
 fn paths(found: &mut Findings) {
-    let routes = found.named("route");
+    let routes = found.located("route");
     // Routes first: of a route and a resource with one path, the resource is told to move.
     let mut taken: BTreeMap<_, _> = routes
         .iter()
@@ -221,21 +368,22 @@ fn paths(found: &mut Findings) {
             let problem = "a resource can't be served at /; write path = \"/NAME\"";
             found.fault(location.clone(), &key, problem);
         }
-        if let Some(other) = taken.insert(path.clone(), format!("resource.{name}")) {
+        if let Some(other) = taken.insert(path.clone(), node_name("resource", &name)) {
             let problem = format!("{path:?} is the path of {other} already; choose another one");
             found.fault(location.clone(), &key, problem);
         }
         resources.insert(path, (name, location));
     }
-    // The path above, and the resource there.
+    // The path above, and the resource there, as TOML writes it.
     let above = |path: &str| {
         let (above, _) = path.rsplit_once('/')?;
-        Some((above.to_owned(), &resources.get(above)?.0))
+        let (other, _) = resources.get(above)?;
+        Some((above.to_owned(), node_name("resource", other)))
     };
     for (path, (name, location)) in &resources {
         if let Some((above, other)) = above(path) {
             let problem = format!(
-                "{path:?} is the address of a record of resource.{other}; choose a path outside {above:?}"
+                "{path:?} is the address of a record of {other}; choose a path outside {above:?}"
             );
             found.fault(location.clone(), &["resource", name], problem);
         }
@@ -243,7 +391,7 @@ fn paths(found: &mut Findings) {
     for (prefix, location) in routes {
         if let Some((above, other)) = above(&prefix) {
             let problem = format!(
-                "{prefix:?} itself is the address of a record of resource.{other}, which answers there; only what is below it leads to this route; choose a path outside {above:?}"
+                "{prefix:?} itself is the address of a record of {other}, which answers there; only what is below it leads to this route; choose a path outside {above:?}"
             );
             found.warn(location, &["route", &prefix], problem);
         }

@@ -68,7 +68,7 @@ fn every_wrong_file_is_told_all_its_faults() {
 fn every_file_that_is_worth_a_look_is_told_why() {
     let here = std::env::current_dir().unwrap();
     let here = format!("{}/", here.canonicalize().unwrap().display());
-    for name in ["cache", "effects", "folders", "pages", "records"] {
+    for name in ["access", "cache", "effects", "folders", "pages", "records"] {
         let file = Path::new("tests/golden/settings/warnings").join(format!("{name}.toml"));
         let warnings = check(Some(&file), &BTreeMap::new()).unwrap().warnings;
         let lines = warnings.iter().map(|warning| format!("{warning}\n"));
@@ -81,6 +81,10 @@ fn every_file_that_is_worth_a_look_is_told_why() {
 fn the_reference_is_what_the_table_says_and_changes_nothing() {
     let path = Path::new("config/reference.toml");
     golden(path, &reference());
+    let missing = keys::KEYS
+        .iter()
+        .filter(|key| !reference().contains(key.doc));
+    assert_eq!(missing.map(|key| key.path).collect::<Vec<_>>(), [""; 0]);
     let mut settings = load(Some(path), &BTreeMap::new()).unwrap();
     let books = settings.resources.remove("books").unwrap();
     assert_eq!(books, ResourceSettings::at("/books"));
@@ -165,6 +169,11 @@ fn loaded(text: &str) -> Result<Settings, LoadError> {
 /// A key of the table without a field, or with a value that serde can't read, fails here.
 #[test]
 fn every_key_has_a_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let [cert, pem] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    let (certificate, key) = crate::certificates::tests::self_signed(&["a.example"], 90);
+    fs::write(&cert, certificate).unwrap();
+    fs::write(&pem, key).unwrap();
     for key in keys::KEYS {
         let mut path: Vec<_> = key.path.split('.').map(str::to_owned).collect();
         let mut more = String::new();
@@ -172,11 +181,39 @@ fn every_key_has_a_field() {
             path[1] = "/x".to_owned();
             if path[0] == "resource" {
                 path[1] = "x".to_owned();
+            } else if path[0] == "auth" {
+                path = vec![
+                    "auth".to_owned(),
+                    "keys".to_owned(),
+                    "x".to_owned(),
+                    path[3].clone(),
+                ];
+                let hash = keys::find(&["auth", "keys", "x", "hash"]).unwrap().value;
+                if path[3] != "hash" {
+                    more = format!("auth.keys.x.hash = {hash}\n[resource.books]\n");
+                }
+            } else if path[0] == "tls" {
+                path[1] = "certificate".to_owned();
+                path[2] = "x".to_owned();
             } else if key.path != "route.*.files.root" {
                 more.push_str("route.\"/x\".files.root = \"a\"\n");
             }
         }
-        let text = format!("{} = {}\n{more}", fault::shown(&path), key.value);
+        let mut value = key.value.to_owned();
+        match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["tls", "listen"] => {
+                more = format!("{more}tls.cert = {cert:?}\ntls.key = {pem:?}\n");
+            }
+            ["tls", .., "cert"] => {
+                let key = [&path[..path.len() - 1], &["key".to_owned()]].concat();
+                more = format!("{} = {pem:?}\n", fault::shown(&key));
+                value = format!("{cert:?}");
+            }
+            // It is written beside the certificate.
+            ["tls", .., "key"] => continue,
+            _ => {}
+        }
+        let text = format!("{} = {value}\n{more}", fault::shown(&path));
         let found = loaded(&text);
         assert!(found.is_ok(), "{text}{found:?}");
     }
@@ -203,8 +240,9 @@ fn what_is_proposed_can_be_written() {
     for (wrong, told) in [
         ("limits.rates = 1", "known here are body,"),
         ("server.body = 1", "unknown here; did you mean limits.body?"),
-        ("tsl.cert = 1", "unknown; known here are include,"),
-        ("server.tls = 1", "let a proxy in front of the daemon do it"),
+        ("tsl.cert = 1", "unknown; did you mean tls?"),
+        ("zzz.cert = 1", "unknown; known here are include,"),
+        ("server.tls = 1", "unknown; known here are listen,"),
         (
             "storage.drain = 1",
             "unknown here; did you mean server.drain?",
@@ -222,8 +260,7 @@ fn what_is_proposed_can_be_written() {
         let error = loaded(&format!("{wrong}\n")).unwrap_err().to_string();
         assert!(error.contains(told), "{error}");
         let proposed = error.lines().next().unwrap();
-        for name in ["rate,", "tls,", "proxy", "redirect", "auth,"] {
-            let proposed = proposed.replace("a proxy in front", "");
+        for name in ["rate,", "proxy", "redirect,", "timer,"] {
             assert!(!proposed.contains(name), "{error}");
         }
     }
@@ -326,11 +363,18 @@ fn an_address_that_the_kernel_would_refuse_is_a_fault_wherever_it_was_written() 
     let told = |pairs: &[(&str, &str)]| load(None, &env(pairs)).unwrap_err().to_string();
     let listen = "PERENNIAL__SERVER__LISTEN";
     let admin = "PERENNIAL__SERVER__ADMIN";
-    assert_eq!(
-        told(&[(admin, "127.0.0.1:3000")]),
-        "$PERENNIAL__SERVER__ADMIN: server.admin: 127.0.0.1:3000 can't be listened on beside 127.0.0.1:3000; choose \
-         another one, or keep one of the two\n1 fault in the settings; nothing was started"
-    );
+    for (variable, key, address, other) in [
+        (admin, "server.admin", "127.0.0.1:3000", "server.listen"),
+        (listen, "server.listen", "127.0.0.1:3001", "server.admin"),
+    ] {
+        assert_eq!(
+            told(&[(variable, address)]),
+            format!(
+                "${variable}: {key}: {address} can't be listened on beside {address}, which {other} is by default; choose \
+                 another one\n1 fault in the settings; nothing was started"
+            )
+        );
+    }
     for (public, operators) in [
         ("[::]:3001", "127.0.0.1:3001"),
         ("[::]:81, 0.0.0.0:81", "127.0.0.1:82"),

@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use globset::{Glob, GlobBuilder};
 
+use super::auth::{Scope, SecretHash, after_day};
 use super::backup::BackupTo;
 use super::kind::Kind;
 use super::listen::{AdminListen, Listen};
@@ -32,9 +33,20 @@ fn unless(fits: bool) -> Option<String> {
 pub(super) const PATH: Kind = text("a path; write it in quotes", |text| {
     unless(!text.is_empty() && !text.contains('\0'))
 });
-pub(super) const FILE_NAME: Kind = text(
+const FILE_NAME: Kind = text(
     "the name of a file; write one such as \"index.html\"",
     |text| unless(!matches!(text, "" | "." | "..") && !text.contains(['/', '\0'])),
+);
+pub(super) const FILE_NAMES: Kind = Kind::OneOrMore(&FILE_NAME);
+/// A page below a folder.
+pub(super) const PAGE: Kind = text(PAGE_EXAMPLE, |text| unless(is_page(text)));
+const PAGE_EXAMPLE: &str = "a page; write a path below the route's folder such as \"/index.html\"";
+pub(super) const PATTERNS: Kind = list(
+    "a list of patterns; write [\"/files/**\", \"*.zip\"]",
+    &text(
+        "a pattern; write one such as \"/files/**\" or \"*.zip\"",
+        |text| unless(glob(text).is_some()),
+    ),
 );
 pub(super) const ADDRESS: Kind = text(
     "an address; write IP:PORT, such as \"127.0.0.1:3001\", or unix:PATH",
@@ -89,9 +101,38 @@ pub(super) const MEDIA_TYPES: Kind = list(
         unless(is_media_type(text))
     }),
 );
+pub(super) const CODINGS: Kind = list(
+    "a list of codings; write [\"br\", \"zstd\", \"gzip\"]",
+    &Kind::Choice(&["br", "zstd", "gzip"]),
+);
 pub(super) const HEADERS: Kind = table(
     "a table of headers; write { X-Frame-Options = \"DENY\" }",
     header_fault,
+);
+pub(super) const ORIGINS: Kind = list(
+    "a list of origins; write [\"https://app.example.org\"]",
+    &text(
+        "an origin; write one such as \"https://app.example.org\" or \"http://localhost:5173\", without a path, or \"*\"",
+        |text| unless(text == "*" || is_origin(text)),
+    ),
+);
+pub(super) const SECRET_HASH: Kind = text(
+    "a hash; perennial key new NAME makes a secret and its hash",
+    |text| unless(text.parse::<SecretHash>().is_ok()),
+);
+pub(super) const SCOPES: Kind = list(
+    "a list of permissions; write [\"books:write\"]",
+    &text(
+        "a permission; write one such as \"books:write\", \"/files:read\" or \"*:read\"",
+        |text| unless(text.parse::<Scope>().is_ok()),
+    ),
+);
+pub(super) const DAY: Kind = text("a day; write one such as \"2027-12-31\"", |text| {
+    unless(after_day(text).is_some())
+});
+pub(super) const HSTS: Kind = text(
+    "a value of that header; write one such as \"max-age=31536000; includeSubDomains\"",
+    |text| unless(text.starts_with("max-age=") && header_value_fault(text).is_none()),
 );
 pub(super) const CACHE_RULES: Kind = table(
     "a table of patterns; write { \"/assets/**\" = \"public, max-age=60\" }",
@@ -154,12 +195,15 @@ fn error_page_fault(status: &str, page: &str) -> Option<String> {
             "{status:?} is not the status of an error; write one from 400 to 599"
         ));
     }
-    let named = page.starts_with('/') && !page.ends_with('/');
-    (!named).then(|| {
+    (!is_page(page)).then(|| {
         format!(
             "{page:?} is not a page; write a path below the route's folder such as \"/404.html\""
         )
     })
+}
+
+fn is_page(text: &str) -> bool {
+    text.starts_with('/') && !text.ends_with('/')
 }
 
 fn content_type_fault(ending: &str, content_type: &str) -> Option<String> {
@@ -186,6 +230,26 @@ fn filter_fault(text: &str) -> Option<String> {
         let known = LEVELS.iter().any(|l| l.eq_ignore_ascii_case(level.trim()));
         (!known).then(|| format!("{level:?} is not {LEVEL}"))
     })
+}
+
+/// An origin as a browser writes it (RFC 6454 section 6.2): in lower case, and without the port that its scheme has anyway. One
+/// that is spelt otherwise would never be equal to that of a page.
+fn is_origin(text: &str) -> bool {
+    let (authority, default_port) =
+        match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+            (Some(authority), _) => (authority, "443"),
+            (None, Some(authority)) => (authority, "80"),
+            (None, None) => return false,
+        };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        Some(_) | None => (authority, None),
+    };
+    let right = |port: &str| {
+        let number: Option<u16> = port.parse().ok();
+        number.is_some_and(|number| number.to_string() == port) && port != default_port
+    };
+    is_host(host) && port.is_none_or(right) && !text.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 /// A name of RFC 1123, an IPv4 address, or an IPv6 address in brackets: what a Host field can name.
@@ -248,7 +312,7 @@ pub(super) fn url_path_fault(text: &str) -> Option<String> {
 }
 
 /// The fault of the name of a resource.
-pub(super) fn name_fault(name: &str) -> Option<String> {
+pub(crate) fn name_fault(name: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
     let first = name.chars().next().is_some_and(|c| c.is_ascii_lowercase());
     let good = first && name.len() <= 64 && name.chars().all(plain);

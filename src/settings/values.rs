@@ -1,75 +1,106 @@
 //! Every value that is in force, by its key: what was written, or else the default.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 use std::io::{self, Write};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use toml::de::DeTable;
 
+use super::key_path::KeyPath;
 use super::keys::{self, KEYS, Key};
 use super::walk::{Findings, json};
 
-/// The path of a key, with the names that the operator chose.
-pub(super) type KeyPath = Vec<String>;
+/// The defaults, by the paths of their keys.
+static DEFAULTS: LazyLock<BTreeMap<&str, Value>> = LazyLock::new(|| {
+    let keys = KEYS.iter().filter(|key| key.has_default);
+    keys.map(|key| (key.path, default(key))).collect()
+});
 
 /// Every value that is in force, to tell in what two settings differ.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct SettingValues(pub(super) BTreeMap<KeyPath, Value>);
+pub(crate) struct SettingValues {
+    /// The values that are not the defaults of their keys.
+    written: BTreeMap<KeyPath, Value>,
+    /// The routes and resources that there are, such as `route` and `/`.
+    tables: BTreeSet<KeyPath>,
+}
 
 impl SettingValues {
     /// The values of settings without a fault.
     pub(super) fn of(found: Findings) -> Self {
-        let mut defaults = Vec::new();
-        let with_default = KEYS.iter().filter(|key| key.has_default);
-        let (starred, flat): (Vec<&Key>, Vec<&Key>) = with_default.partition(|key| key.is_named());
-        for key in flat.into_iter().filter(|key| key.path != "include") {
-            let path: KeyPath = key.path.split('.').map(str::to_owned).collect();
-            defaults.push((path, default(key)));
-        }
-        let names = |kind| found.named(kind).into_iter().map(|(name, _)| name);
-        let mut routes: Vec<_> = names("route").collect();
+        let mut routes = found.named("route");
         if routes.is_empty() {
+            // The one to the welcome page.
             routes.push("/".to_owned());
         }
-        for (kind, names) in [("route", routes), ("resource", names("resource").collect())] {
-            let of_kind = starred
-                .iter()
-                .filter(|key| key.path.split('.').next() == Some(kind));
-            let of_one: Vec<_> = of_kind.map(|key| (key.path, default(key))).collect();
-            for name in names {
-                for (path, value) in &of_one {
-                    let parts = path.split('.');
-                    let path = parts.map(|part| if part == "*" { &name } else { part });
-                    defaults.push((path.map(str::to_owned).collect(), value.clone()));
-                }
-            }
-        }
-        let mut values: BTreeMap<_, _> = defaults.into_iter().collect();
+        let of_kind = |kind: &'static str, names: Vec<String>| {
+            let names = names.into_iter();
+            names.map(move |name| KeyPath::of(&[kind, name.as_str()]))
+        };
+        let tables = of_kind("route", routes).chain(of_kind("resource", found.named("resource")));
+        let is_default = |path: &KeyPath, value: &Value| {
+            let key = keys::find(&path.parts());
+            key.and_then(|key| DEFAULTS.get(key.path)) == Some(value)
+        };
         let written = found.written.into_iter();
-        let mut written = written.map(|(path, (value, _))| (path, value)).collect();
-        values.append(&mut written);
-        Self(values)
+        let written = written.map(|(path, (value, _))| (path, value));
+        Self {
+            written: written
+                .filter(|(path, value)| !is_default(path, value))
+                .collect(),
+            tables: tables.collect(),
+        }
     }
 
-    /// The routes and resources that there are, such as `["route", "/"]`.
-    pub(super) fn tables(&self) -> BTreeSet<&[String]> {
-        // The keys of one table stand together.
-        let mut paths: Vec<_> = self.0.keys().collect();
-        paths.dedup_by_key(|path| path.get(..2));
-        let named = |path: &&KeyPath| keys::find(path).is_some_and(Key::is_named);
-        let named = paths.into_iter().filter(named);
-        named.filter_map(|path| path.get(..2)).collect()
+    /// Whether there is this route or resource.
+    pub(super) fn has(&self, table: &KeyPath) -> bool {
+        self.tables.contains(table)
+    }
+
+    /// The value of a key of the server, or of this route or resource; `None` if it has none, or that is not there.
+    pub(super) fn value(&self, key: &Key, table: &KeyPath, path: &KeyPath) -> Option<&Value> {
+        let is_there = !key.is_named() || self.has(table);
+        let default = || DEFAULTS.get(key.path).filter(|_| is_there);
+        self.written.get(path).or_else(default)
+    }
+
+    /// The paths of all keys whose values may differ from those of `other`.
+    pub(super) fn differing<'a>(&'a self, other: &'a Self) -> BTreeSet<Cow<'a, KeyPath>> {
+        let mut all = BTreeSet::new();
+        for table in self.tables.symmetric_difference(&other.tables) {
+            let keys = KEYS.iter().filter_map(|key| key.default_in(table));
+            all.extend(keys.map(Cow::Owned));
+        }
+        // Both are in order, so that each key is looked at once.
+        let (mut olds, mut news) = (
+            self.written.iter().peekable(),
+            other.written.iter().peekable(),
+        );
+        loop {
+            let order = match (olds.peek(), news.peek()) {
+                (Some((old, _)), Some((new, _))) => old.cmp(new),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return all,
+            };
+            let old = if order.is_le() { olds.next() } else { None };
+            let new = if order.is_ge() { news.next() } else { None };
+            if old != new {
+                all.extend(old.or(new).map(|(path, _)| Cow::Borrowed(path)));
+            }
+        }
     }
 
     /// A number that is the same for equal values, and hardly ever for others, as sixteen digits.
     pub(crate) fn hash(&self) -> String {
         let mut hash = Hashed(fnv::FnvHasher::default());
-        for (path, value) in &self.0 {
-            for part in path {
-                hash.0.write(part.as_bytes());
-                hash.0.write(&[0]);
-            }
+        let tables = self.tables.iter().map(|table| (table, &Value::Null));
+        for (path, value) in tables.chain(&self.written) {
+            hash.0.write(path.as_bytes());
             // Neither a value nor the hash makes this fail.
             drop(serde_json::to_writer(&mut hash, value));
         }

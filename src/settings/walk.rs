@@ -11,11 +11,14 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::{Lines, Location, SettingFault, WHOLE, shown};
 use super::json_schema;
+use super::key_path::KeyPath;
 use super::keys::{self, COMING};
 use super::kind::Kind;
-use super::load;
+use super::read_files::ReadFiles;
 use super::references::WrittenReference;
 use super::texts::{INCLUDE, name_fault, url_path_fault};
+use super::tls::PairFiles;
+use crate::certificates::Pair;
 use crate::record::{Schema, nearest};
 
 /// The keys and values of the files and the environment, and their faults.
@@ -25,15 +28,19 @@ pub(super) struct Findings {
     /// Faults that may be intended, but are worth a look.
     pub(super) warnings: Vec<SettingFault>,
     /// Every key that was written, with its value, which may be a wrong one, and its location.
-    pub(super) written: BTreeMap<Vec<String>, (Value, Location)>,
+    pub(super) written: BTreeMap<KeyPath, (Value, Location)>,
     /// The location where each table was first written, by its path: a route and a resource are tables.
-    tables: BTreeMap<Vec<String>, Location>,
+    tables: BTreeMap<KeyPath, Location>,
     /// Every file and every pattern of files that was looked for.
     pub(super) files: Vec<PathBuf>,
+    /// The state of each file when it was read.
+    pub(super) read: ReadFiles,
     /// The fields of each resource that declares some, by its name.
     pub(super) schemas: BTreeMap<String, Schema>,
     /// The references of the fields.
     pub(super) references: Vec<WrittenReference>,
+    /// The certificates with their files.
+    pub(super) pairs: Vec<(PairFiles, Pair)>,
 }
 
 /// One file while it is walked.
@@ -89,7 +96,7 @@ impl Walk<'_> {
                 written = self.schema_file(name, value.span());
             }
             let location = self.location(at.clone());
-            match self.found.written.entry(self.key.clone()) {
+            match self.found.written.entry(KeyPath::of(&self.key)) {
                 Entry::Vacant(free) => drop(free.insert((written, location))),
                 Entry::Occupied(taken) => {
                     let (_, before) = taken.get();
@@ -107,6 +114,7 @@ impl Walk<'_> {
         let fault = match self.key.as_slice() {
             [kind, name] if kind == "route" => url_path_fault(name),
             [kind, name] if kind == "resource" => name_fault(name),
+            [auth, keys, name] if auth == "auth" && keys == "keys" => name_fault(name),
             _ => None,
         };
         if let Some(problem) = fault {
@@ -115,7 +123,7 @@ impl Walk<'_> {
         if let DeValue::Table(members) = value.get_ref() {
             let location = self.location(at);
             let tables = &mut self.found.tables;
-            tables.entry(self.key.clone()).or_insert(location);
+            tables.entry(KeyPath::of(&self.key)).or_insert(location);
             self.table(members);
             return;
         }
@@ -137,7 +145,9 @@ impl Walk<'_> {
                     schemas.entry(resource.clone()).or_insert(schema);
                 }
             }
-            (Kind::List { items: kind, .. }, DeValue::Array(items)) if !items.is_empty() => {
+            (Kind::List { items: kind, .. } | Kind::OneOrMore(kind), DeValue::Array(items))
+                if !items.is_empty() =>
+            {
                 for item in items {
                     self.value(*kind, item);
                 }
@@ -168,7 +178,7 @@ impl Walk<'_> {
         let path = self.lines.path().parent().unwrap_or(Path::new(""));
         let path = path.join(name);
         self.found.files.push(path.clone());
-        let text = match load::read(&path).map(String::from_utf8) {
+        let text = match self.found.read.read(&path).map(String::from_utf8) {
             Ok(Ok(text)) => text,
             Ok(Err(_)) => {
                 self.fault(at, format!("{} is not UTF-8", path.display()));
@@ -223,8 +233,7 @@ impl Findings {
             key: Vec::new(),
         };
         walk.table(table.get_ref());
-        let Some((included, location)) = self.written.remove(["include".to_owned()].as_slice())
-        else {
+        let Some((included, location)) = self.written.remove(&KeyPath::of(&["include"])) else {
             return Vec::new();
         };
         let items = included.as_array().into_iter().flatten();
@@ -277,13 +286,14 @@ impl Findings {
                     self.fault(location.clone(), &path, problem);
                 }
             }
-            if let Some((before, other @ Location::Variable(_))) = self.written.get(&path)
+            if let Some((before, other @ Location::Variable(_))) =
+                self.written.get(&KeyPath::of(&path))
                 && *before != value
             {
                 let problem = format!("{other} gives another value; keep one of the two");
                 self.fault(location.clone(), &path, problem);
             }
-            self.written.insert(path, (value, location));
+            self.written.insert(KeyPath::of(&path), (value, location));
         }
     }
 
@@ -301,20 +311,25 @@ impl Findings {
     }
 
     /// Notes what is worth a look.
-    pub(super) fn warn(&mut self, location: Location, path: &[&str], problem: impl Into<String>) {
+    pub(super) fn warn(
+        &mut self,
+        location: Location,
+        path: &[impl AsRef<str>],
+        problem: impl Into<String>,
+    ) {
         let warning = SettingFault::new(location, path, problem);
         self.warnings.push(warning);
     }
 
     /// Notes what is wrong with a key, where it was written; nothing if it was not.
-    pub(super) fn fault_of(&mut self, path: &[&str], problem: impl Into<String>) {
+    pub(super) fn fault_of(&mut self, path: &[impl AsRef<str>], problem: impl Into<String>) {
         if let Some((_, location)) = self.written(path).cloned() {
             self.fault(location, path, problem);
         }
     }
 
     /// Notes what is worth a look at a key, where it was written; nothing if it was not.
-    pub(super) fn warn_of(&mut self, path: &[&str], problem: impl Into<String>) {
+    pub(super) fn warn_of(&mut self, path: &[impl AsRef<str>], problem: impl Into<String>) {
         if let Some((_, location)) = self.written(path).cloned() {
             self.warn(location, path, problem);
         }
@@ -322,30 +337,73 @@ impl Findings {
 
     /// Notes what is worth a look at a route or a resource.
     pub(super) fn warn_table(&mut self, path: &[&str], problem: impl Into<String>) {
-        let key: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
-        if let Some(location) = self.tables.get(&key).cloned() {
+        if let Some(location) = self.tables.get(&KeyPath::of(path)).cloned() {
             self.warn(location, path, problem);
         }
     }
 
     /// The value of this key, if one was written.
-    pub(super) fn value_of(&self, path: &[&str]) -> Option<&Value> {
+    pub(super) fn value_of(&self, path: &[impl AsRef<str>]) -> Option<&Value> {
         self.written(path).map(|(value, _)| value)
     }
 
     /// The same with its location.
-    pub(super) fn written(&self, path: &[&str]) -> Option<&(Value, Location)> {
-        let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
-        self.written.get(&path)
+    pub(super) fn written(&self, path: &[impl AsRef<str>]) -> Option<&(Value, Location)> {
+        self.written.get(&KeyPath::of(path))
     }
 
-    /// The routes (`route`) or resources (`resource`) that were written, by name.
-    pub(super) fn named(&self, kind: &str) -> Vec<(String, Location)> {
-        let named = |(path, location): (&Vec<String>, &Location)| match path.as_slice() {
-            [first, name] if first == kind => Some((name.clone(), location.clone())),
-            _ => None,
-        };
-        self.tables.iter().filter_map(named).collect()
+    /// Puts another value in the place of one that was written.
+    pub(super) fn set_value(&mut self, path: &[impl AsRef<str>], value: Value) {
+        if let Some((written, _)) = self.written.get_mut(&KeyPath::of(path)) {
+            *written = value;
+        }
+    }
+
+    /// The names of the routes (`route`) or resources (`resource`) that were written, in order.
+    pub(super) fn named(&self, kind: &str) -> Vec<String> {
+        let named = self.located(kind).into_iter();
+        named.map(|(name, _)| name).collect()
+    }
+
+    /// The same with their locations.
+    pub(super) fn located(&self, kind: &str) -> Vec<(String, Location)> {
+        self.located_in(&[kind])
+    }
+
+    /// The names of the tables in this one, with their locations.
+    pub(super) fn located_in(&self, above: &[&str]) -> Vec<(String, Location)> {
+        let kind = KeyPath::of(above);
+        let below = self.tables.range(&kind..);
+        let below = below.take_while(|(path, _)| path.begins_with(&kind));
+        let named = below.filter_map(|(path, location)| {
+            let name = path.only_part_after(&kind)?;
+            Some((name.into_owned(), location.clone()))
+        });
+        named.collect()
+    }
+
+    /// Forgets all that was written in other parts than these, and all faults: the caller makes sure that these have none.
+    pub(super) fn leave_only(&mut self, parts: &[&[&str]]) {
+        let parts: Vec<_> = parts.iter().map(|part| KeyPath::of(part)).collect();
+        let within = |path: &KeyPath| parts.iter().any(|part| path.begins_with(part));
+        self.written.retain(|path, _| within(path));
+        self.tables.retain(|path, _| within(path));
+        self.schemas.clear();
+        self.pairs.clear();
+        self.faults.clear();
+        self.warnings.clear();
+    }
+
+    /// Whether nothing is written in the files: no key and no table.
+    pub(super) fn is_blank(&self) -> bool {
+        let mut places = self.written.values().map(|(_, location)| location);
+        self.tables.is_empty() && places.all(|place| matches!(place, Location::Variable(_)))
+    }
+
+    /// Whether something is wrong with this key itself.
+    pub(super) fn is_faulty(&self, path: &[impl AsRef<str>]) -> bool {
+        let own = shown(path);
+        self.faults.iter().any(|v| v.key == own)
     }
 
     /// Whether something below this path is wrong.
@@ -361,10 +419,6 @@ fn unknown(path: &[String]) -> String {
         .map_or(("", path), |(name, above)| (name.as_str(), above));
     if let Some(deeper) = keys::named_below(above, name) {
         return format!("unknown here; did you mean {deeper}?");
-    }
-    // Wherever it is written, it is not available.
-    if name == "tls" {
-        return "TLS is not available in this release; take it out, and let a proxy in front of the daemon do it".to_owned();
     }
     if COMING.contains(&name) {
         return "not available in this release; take it out".to_owned();

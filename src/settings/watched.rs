@@ -1,4 +1,4 @@
-//! The places on the disk that decide what the settings are: the names of their files, of the folders above them and of the
+//! The paths whose changes may change the settings: the names of their files, of the folders above them and of the
 //! symbolic links on the way, each in its folder. Pure, but for the reading of links.
 
 use std::collections::{BTreeMap, BTreeSet};

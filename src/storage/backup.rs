@@ -13,7 +13,7 @@ pub(super) mod tests;
 mod write;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) use manifest::Manifest;
 pub(super) use manifest::Totals;
@@ -21,6 +21,7 @@ pub(super) use new_store::NewStore;
 pub(crate) use restore::{Moment, moment_text, restore_backup, restore_folder, verify_backup};
 pub(crate) use write::BackupPlan;
 
+use super::DataFolder;
 use super::journal::{FrameFault, JournalError, StreamError};
 
 /// The kind of stream that a backup is.
@@ -32,6 +33,9 @@ pub(crate) enum BackupError {
     /// There is no store.
     #[error("{} has no store; name the data folder of one (server.data)", .0.display())]
     NoStore(PathBuf),
+    /// There is one of the format before the journal.
+    #[error("{} has a store of an older format; start the daemon on it, which takes it over", .0.display())]
+    OldStore(PathBuf),
     /// A file of the store is damaged or can't be read.
     #[error("{0}; perennial check --data says what to do")]
     Store(JournalError),
@@ -99,6 +103,16 @@ pub(crate) enum BackupError {
     },
 }
 
+/// The error of a data folder in which no store can be named.
+pub(crate) fn no_store(data: &Path) -> BackupError {
+    let path = data.to_owned();
+    if DataFolder::new(data).is_old() {
+        BackupError::OldStore(path)
+    } else {
+        BackupError::NoStore(path)
+    }
+}
+
 impl From<JournalError> for BackupError {
     fn from(error: JournalError) -> Self {
         match error {
@@ -136,6 +150,7 @@ impl BackupError {
             | Self::Newer(_)
             | Self::OtherRecords => true,
             Self::NoStore(_)
+            | Self::OldStore(_)
             | Self::Vanished
             | Self::Output(_)
             | Self::Exists(_)

@@ -1,4 +1,4 @@
-//! Whether the settings fit the records that are stored: ids that no request could name, resources that are declared no
+//! Compares the settings with the stored records: ids that no request could name, resources that are declared no
 //! longer, and fields whose rules old records break. Pure.
 
 // Decision: Settings that would hide records are refused.
@@ -9,13 +9,15 @@ mod repeated;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::sled::ANSWERS;
 use crate::record::{IdScheme, JsonObject, RecordId};
 use crate::settings::ResourceSettings;
 use finding::BrokenRule;
 pub(crate) use finding::DataFinding;
 pub(crate) use repeated::RepeatedValues;
 
+/// The name under which the answers of named requests are kept. No resource of the settings can have it: their names begin
+/// with a letter.
+pub(super) const ANSWERS: &str = "_answers";
 /// The most ids that a finding names.
 const IDS_NAMED: usize = 3;
 /// The most broken rules of one resource that are told apart.

@@ -26,12 +26,14 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::plain_file;
+
 pub(super) use append::{FrameSync, Journal};
 pub(super) use archive::{Archive, ArchiveError, ArchiveFolders};
 pub(super) use change::{JournalChange, JournalEffect};
 pub(super) use frame::{FRAME_VERSION, FrameFault};
 pub(super) use lock::{DataLock, LockError};
-pub(super) use marks::{Mark, Marks, MarksFound, boot_id};
+pub(super) use marks::{Acknowledged, MARK_FILES, Mark, Marks, MarksFound, boot_id};
 pub(super) use pieces::{DamagedPiece, Piece};
 pub(crate) use read::JournalFiles;
 pub(super) use read::{JournalEnd, Reach};
@@ -91,6 +93,15 @@ pub(crate) enum JournalError {
         first: u64,
         last: u64,
     },
+    /// A data folder has parts of two stores, and it can't be told which are its own.
+    #[error(
+        "{} has files of two stores, and nothing tells which are right: put back those that belong together, or a backup",
+        .path.display()
+    )]
+    Mixed {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A group of changes is so long that it would not be read back.
     #[error("the changes are too long for one group of the journal; change fewer records at once")]
     TooMuch,
@@ -110,7 +121,10 @@ impl JournalError {
 
     /// Whether the content of a file is not what was written.
     pub(super) fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::Missing { .. })
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Mixed { .. }
+        )
     }
 
     /// Whether the file system returned an error.
@@ -143,11 +157,16 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory)
 }
 
-/// Adds the path to an error of the file system.
+/// Adds the path to an error of the file system. Something else in the place of a file is damage: the file is lost.
 fn at(path: &Path) -> impl FnOnce(io::Error) -> JournalError + use<'_> {
-    move |source| JournalError::Io {
-        path: path.to_owned(),
-        source,
+    move |source| {
+        let path = path.to_owned();
+        if plain_file::is_not_plain(&source) {
+            let (at, fault) = (0, FrameFault::NotPlain);
+            JournalError::Damaged { path, at, fault }
+        } else {
+            JournalError::Io { path, source }
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) trait TaskProgress {
     fn has_left(&self, bytes: u64);
 }
 
-/// The progress of a task of which nobody tells.
+/// A task whose progress is not shown.
 #[derive(Debug, Default)]
 pub(crate) struct Untold(Arc<AtomicU64>);
 

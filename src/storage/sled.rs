@@ -2,18 +2,23 @@
 //!
 //! A write goes through fixed steps: evaluate, append to the journal and sync, publish, answer, apply to the view in one
 //! transaction. A writer that dies in between leaves the store in doubt; it is opened again, the view takes over what only
-//! the journal has, and a redelivered message is answered from the log if that message was committed.
+//! the journal has, and a redelivered message is answered from the log of changes if that message was committed.
 //!
 //! Order of reading:
 //!
 //! 1. What is stored: `engine` (keyspaces of bytes), `stored_record`, `value` (records and their chunks), `log`, `checked`.
 //! 2. How it is written: `message`, `writer`, `batch`, `deciding`, `referring` (references between records),
 //!    `answers` with `stored_answer`, `staging`, `commit`, `replay`.
-//! 3. How it is read: `store`, `find`, `page`, `scan`, `past`, `feed`, on top of `reader_state` and `seqlock`; with indexes:
-//!    `index_catalog` (which there are), `index_reading`, `block_counts`, `index_declaring`, `index_building`, `unique`, `index_check`.
-//! 4. How it is opened and kept open: `data_folder`, `folder_use` with `run_file`, `start` (the decisions), `opening`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`, `compaction`, `held_bytes`, `built_view`, `old_format`, `holder`, `attempts`,
-//!    `engine_state`, `space`, `failing_disk`, `limits`; `stored_fit` compares it with the settings, `known` has the resources, and `declaring` with `candidate` and `comparing` changes which of them are declared.
-//! 5. What is measured: `metrics`; what is printed: `print`; what is salvaged: `salvaged_view`; what is checked: `data_check`, `folder_fault`, `view_check`, `data_fit`.
+//! 3. How it is read: `store`, `find` with `query_look` and `query_counts`, `page`, `scan`, `past`, `feed`, on top of
+//!    `reader_state` and `seqlock`; with indexes: `index_catalog` (which there are), `index_reading`, `index_walk`, `block_counts`, `index_declaring`, `index_building`,
+//!    `unique`, `index_check`.
+//! 4. How it is opened and kept open: `data_folder`, `folder_use` with `run_file`, `start` (the decisions), `owner` (which store
+//!    the files are of), `opening`, `looking_first`, `sources`, `snapshots`, `one_at_a_time`, `view_flush`, `archiving`, `scrub`, `healing`,
+//!    `compaction`, `held_bytes`, `built_view`, `old_format`, `holder` (what outlives a writer) with `store_files`,
+//!    `journal_upkeep` and `attempts`, `engine_state`, `space`, `failing_disk`, `limits`; `stored_fit` compares it with the
+//!    settings, `known` has the resources, and `declaring` with `candidate`, `comparing` and `new_references` changes which of them are declared.
+//! 5. What is measured: `metrics`; what is printed: `print`; what is salvaged: `salvaged_view`; what is checked: `data_check`,
+//!    `view_copy`, `folder_fault`, `view_check`, `data_fit`.
 //! 6. What is sled's own: `database` and `opener`, the only files that name the crate.
 
 mod answers;
@@ -50,20 +55,28 @@ mod index_check;
 mod index_declaring;
 mod index_reading;
 mod index_sets;
+mod index_walk;
+mod journal_upkeep;
 mod known;
 mod limits;
 mod log;
+mod look_clock;
+mod looking_first;
 mod matching;
 mod message;
 mod metrics;
+mod new_references;
 mod old_format;
 mod one_at_a_time;
 mod opener;
 mod opening;
+mod owner;
 mod page;
 mod past;
 mod planning;
 mod print;
+mod query_counts;
+mod query_look;
 mod read_error;
 mod reader_state;
 mod referring;
@@ -79,6 +92,7 @@ mod space;
 mod staging;
 mod start;
 mod store;
+mod store_files;
 mod stored_answer;
 mod stored_fit;
 mod stored_record;
@@ -87,7 +101,9 @@ mod tests;
 mod unique;
 mod value;
 mod view_check;
+mod view_copy;
 mod view_flush;
+mod view_log;
 mod writer;
 
 use std::sync::Arc;
@@ -98,7 +114,6 @@ use super::Store;
 use crate::incidents::Incidents;
 use crate::settings::Settings;
 use crate::supervision::{ChildSpec, Faults, Slot};
-pub(super) use answers::ANSWERS;
 use archiving::Archiving;
 use built_view::{AFTER_SWAP, BEFORE_SWAP};
 use commit::{FAILING_SYNC, HANGING_SYNC, WEAK_SYNC};
@@ -107,19 +122,16 @@ use comparing::HELD_COMPARISON;
 pub(crate) use data_check::{DataCheck, ViewCheck, check_data};
 pub(crate) use data_fit::data_fit;
 pub(super) use data_folder::DataFolder;
-pub(crate) use declaring::{PreparedResources, ProposedResources};
 use engine::Opener;
-pub(crate) use feed::LastChange;
 use feed::PAGES_READ_MAX;
-#[cfg(test)]
-pub(crate) use feed::TestProgress;
-use find::QueryCounts;
 pub(crate) use folder_fault::FolderFault;
 use holder::Holder;
 use limits::SharedLimits;
 use opener::SledOpener;
+pub(super) use owner::{identify, own_marks_of_copy};
 use past::HISTORIES_MAX;
-pub(crate) use print::{PrintError, print_journal, read_past, store_in};
+pub(crate) use print::{PrintError, journal_begins, print_journal, read_past, store_in};
+use query_counts::QueryCounts;
 pub(super) use salvaged_view::{NoView, SalvagedView, ViewEntry};
 use scan::{HELD_SCAN, scans_max};
 use space::Space;
@@ -148,7 +160,7 @@ fn with_engine(
     incidents: &Arc<Incidents>,
 ) -> (Arc<SledStore>, ChildSpec) {
     let limits = SharedLimits::new(settings);
-    let space = Space::new(&settings.server.data, &limits);
+    let space = Space::new(&settings.server.data, &limits, incidents);
     let data = DataFolder::new(&settings.server.data);
     let declared = settings.resources.clone();
     let archiving = Archiving::new(&data, &settings.storage, &limits);
@@ -194,6 +206,7 @@ fn with_engine(
     let store = Arc::new(store);
     scrub::in_background(&store);
     view_flush::in_background(&store.holder);
+    space::look_in_background(&store.holder);
     index_building::in_background(&store);
     store.compactor.in_background(&store);
     archiving::in_background(&store.holder);

@@ -4,29 +4,26 @@ use std::future::Ready;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::future::{Either, LocalBoxFuture};
+use futures_util::future::{Either, FutureExt as _, LocalBoxFuture};
 
 use super::feed::{FeedStep, RecentChanges};
-use super::fit::{DataFinding, Resources};
+use super::fit::Resources;
+use super::found::FoundBatch;
 use super::history::RecordHistory;
+use super::last_change::LastChange;
 use super::list_page::{ListPage, QueryCost};
 use super::progress::{BackupTask, TaskProgress};
-use super::sled::{LastChange, PreparedResources, ProposedResources};
-use super::unserved::Unserved;
+use super::proposal::{PreparedResources, ProposedResources};
+use super::store_error::{ResourcesFault, StoreError};
+use super::writes::{BatchWritten, Write, WriteBatch, Written};
 use crate::num::as_millis;
-use crate::record::{
-    Atomicity, CommandError, Conditions, HistoryQuery, ListQuery, Record, RecordId, RequestKey,
-    SELECTED_BYTES_MAX, Schema, WriteCommand,
-};
+use crate::record::{HistoryQuery, ListQuery, Record, RecordId, RequestKey};
 use crate::settings::Settings;
 use crate::supervision::MessageId;
 use crate::telemetry::{MetricSource, Rows};
 
 /// The most changes that one call of [`Store::changes`] returns.
 pub(crate) const CHANGES_MAX: usize = 500;
-
-/// The most commands of a [`WriteBatch`].
-pub(crate) const BATCH_COMMANDS_MAX: usize = 128;
 
 /// A resource. Its number stays the same as long as the process runs, whatever the settings declare meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,12 +103,32 @@ pub(crate) trait Store: ChangeSource {
         query: &'a ListQuery,
     ) -> StoreReply<'a, QueryCost>;
 
+    /// The number of a resource's last change, as readers see it now; `None` while the store can't be read, or does not
+    /// have the resource yet. As long as it stays the same, so do all [pages](Self::query).
+    fn changed(&self, collection: CollectionId) -> Option<u64>;
+
     /// Carries out a command.
-    fn write(&self, write: Write) -> StoreReply<'_, Written>;
+    fn write(&self, write: Write) -> StoreReply<'_, Written> {
+        let batch = WriteBatch::all(vec![write]);
+        let only = async { self.write_batch(batch).await?.only() };
+        Either::Right(only.boxed_local())
+    }
+
+    /// Carries out the commands of a batch, with the records that their filters match now.
+    fn write_batch(&self, batch: WriteBatch) -> StoreReply<'_, BatchWritten> {
+        let both = async {
+            let found = self.find_matching(batch).await?;
+            self.carry_out(found).await
+        };
+        Either::Right(both.boxed_local())
+    }
+
+    /// Finds the records that the filters of a batch match. That may take long, and may be given up: nothing is decided yet.
+    fn find_matching(&self, batch: WriteBatch) -> StoreReply<'_, FoundBatch>;
 
     /// Carries out the commands of a batch, one after the other, as one group of the journal: after a failure it has all of
     /// their changes or none.
-    fn write_batch(&self, batch: WriteBatch) -> StoreReply<'_, BatchWritten>;
+    fn carry_out(&self, found: FoundBatch) -> StoreReply<'_, BatchWritten>;
 
     /// The answer that a request of this name got before, if it was carried out. Another one may be on its way to the writer,
     /// which looks again.
@@ -142,7 +159,7 @@ pub(crate) trait Store: ChangeSource {
     /// Whether reads and writes are served now.
     fn ready(&self) -> bool;
 
-    /// Why the store is not open, if something is wrong; the text says what to do.
+    /// The reason why the store is not open, if something is wrong; the text says what to do.
     fn trouble(&self) -> Option<String>;
 
     /// The same, if that ends the process, as `storage.on_refusal` may ask for.
@@ -160,8 +177,12 @@ pub(crate) trait Store: ChangeSource {
     /// Begins a task that reads the store from outside: [`Self::doing`] tells of it, too.
     fn begin(&self, task: BackupTask) -> Box<dyn TaskProgress + '_>;
 
-    /// How long a commit has been under way, if it takes longer than it may: then only a new process can help. `ran` is how
-    /// long this process has run by now, without its pauses.
+    /// Notices a disk that hangs though nobody writes; asked again and again. `ran` is how long this process has run by now,
+    /// without its pauses.
+    fn notice_hangs(&self, ran: Duration);
+
+    /// The time for which a commit has been under way, if it takes longer than it may: then only a new process can help. `ran`
+    /// is how long this process has run by now, without its pauses.
     fn overdue(&self, ran: Duration) -> Option<Duration>;
 
     /// Writes the store's families of `/metrics`.
@@ -210,133 +231,12 @@ pub(crate) struct Refusal {
     pub(crate) held: bool,
 }
 
-/// A command on its way to the store.
-#[derive(Debug, Clone)]
-pub(crate) struct Write {
-    pub(crate) collection: CollectionId,
-    /// The rules of the settings that the request began with.
-    pub(crate) schema: Arc<Schema>,
-    pub(crate) command: WriteCommand,
-    pub(crate) conditions: Conditions,
-    /// The length of the text that it came from: the queue of writes is bounded by it.
-    pub(crate) bytes: usize,
-}
-
-/// Commands that become one group of changes, with one command or many of several resources.
-#[derive(Debug, Clone)]
-pub(crate) struct WriteBatch {
-    /// [`BATCH_COMMANDS_MAX`] at most.
-    pub(crate) writes: Vec<Write>,
-    pub(crate) atomicity: Atomicity,
-    /// Whether it is only tried out: nothing is changed.
-    pub(crate) dry_run: bool,
-    /// The name of the request. If it was carried out before, its answer is given again; otherwise the answer is kept with what
-    /// it changes, so that one is never without the other. Only whole successes are kept.
-    pub(crate) key: Option<RequestKey>,
-    /// All its changes have this id, by which its sender finds them again; without one, an id of their own.
-    pub(crate) origin: Option<MessageId>,
-}
-
-impl WriteBatch {
-    /// Some writes, all or none.
-    pub(crate) fn all(writes: Vec<Write>) -> Self {
-        Self {
-            writes,
-            atomicity: Atomicity::All,
-            dry_run: false,
-            key: None,
-            origin: None,
-        }
-    }
-
-    /// The length of the texts that it came from.
-    pub(crate) fn bytes(&self) -> usize {
-        self.writes.iter().map(|write| write.bytes).sum()
-    }
-}
-
-/// The results of a batch.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct BatchWritten {
-    /// One for each command: an error of the store is none of them, but makes the batch fail as a whole.
-    pub(crate) results: Vec<Result<Written, CommandError>>,
-    /// The number of the store's last change after it.
-    pub(crate) last: u64,
-    /// Whether it was carried out before, and this is the answer of then.
-    pub(crate) replayed: bool,
-}
-
-impl BatchWritten {
-    /// The result of a batch of one.
-    pub(crate) fn only(self) -> Result<Written, StoreError> {
-        let result = self.results.into_iter().next();
-        Ok(result.ok_or(StoreError::Failed)??)
-    }
-}
-
-/// What a write did, with the records as they are now, or as they were last.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Written {
-    /// A record was created.
-    Created(Record),
-    /// A record got a new text.
-    Replaced(Record),
-    /// A record was deleted.
-    Deleted(Record),
-    /// All records that match were deleted.
-    DeletedMatching(Vec<Record>),
-    /// All records that match were patched.
-    PatchedMatching(Vec<Record>),
-}
-
-impl Written {
-    /// Its records.
-    pub(crate) fn records(&self) -> &[Record] {
-        self.parts().1
-    }
-
-    /// The name of its kind, and its records.
-    pub(super) fn parts(&self) -> (&'static str, &[Record]) {
-        match self {
-            Self::Created(record) => ("created", std::slice::from_ref(record)),
-            Self::Replaced(record) => ("replaced", std::slice::from_ref(record)),
-            Self::Deleted(record) => ("deleted", std::slice::from_ref(record)),
-            Self::DeletedMatching(records) => ("deleted_matching", records),
-            Self::PatchedMatching(records) => ("patched_matching", records),
-        }
-    }
-
-    /// The record, if it is one.
-    pub(crate) fn record(self) -> Option<Record> {
-        match self {
-            Self::Created(record) | Self::Replaced(record) | Self::Deleted(record) => Some(record),
-            Self::DeletedMatching(_) | Self::PatchedMatching(_) => None,
-        }
-    }
-
-    /// The same from its parts; `None` if they are no one's.
-    pub(super) fn of_parts(kind: &str, mut records: Vec<Record>) -> Option<Self> {
-        match kind {
-            "deleted_matching" => return Some(Self::DeletedMatching(records)),
-            "patched_matching" => return Some(Self::PatchedMatching(records)),
-            _ => {}
-        }
-        let record = records.pop().filter(|_| records.is_empty())?;
-        match kind {
-            "created" => Some(Self::Created(record)),
-            "replaced" => Some(Self::Replaced(record)),
-            "deleted" => Some(Self::Deleted(record)),
-            _ => None,
-        }
-    }
-}
-
 /// The result of [`Store::changes`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Changes {
     /// The changes that follow; none if there are none yet.
     Found(Vec<Change>),
-    /// Some that follow were removed from the log, which begins at change `first` now: read the resource again.
+    /// Some that follow were removed from the log of changes, which begins at change `first` now: read the resource again.
     Trimmed {
         /// The oldest change that is left.
         first: u64,
@@ -363,110 +263,6 @@ pub(crate) struct Change {
 pub(crate) enum ChangeKind {
     Put,
     Delete,
-}
-
-/// Why other resources may not be declared. Nothing was changed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(crate) enum ResourcesFault {
-    /// They don't fit the stored records.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Misfits(Vec<DataFinding>),
-    /// Resources were declared meanwhile, or so many records were written that break new rules that not all were noted.
-    #[error("resources or too many records were changed meanwhile; try again")]
-    Overtaken,
-    /// The store could not tell.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why a store did not do what it was asked to. Clients read these texts.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(crate) enum StoreError {
-    /// The store is being opened, or its writer is being restarted.
-    #[error("the store is being opened or its writer is being restarted; try again")]
-    Unavailable,
-    /// The store can't be read or written for some time.
-    #[error("{told}")]
-    Unready {
-        /// The reason, and how far the work on it is.
-        told: String,
-        /// The time after which it may be over.
-        retry_after: Duration,
-    },
-    /// The writer's queue is full.
-    #[error("too many writes are waiting; try again")]
-    Overloaded,
-    /// As many histories are being read as may be at once.
-    #[error("too many histories of records are being read; try again")]
-    Busy,
-    /// The deadline passed before the writer got to the write.
-    #[error("the deadline passed before the write was begun; it was not done, try again")]
-    Expired,
-    /// Many records would have to be looked at, and that took too long, or too many others were being answered in this way.
-    #[error("{}: {limit}; {}", why.reason(), why.advice())]
-    Unindexed {
-        /// The reason, and the indexes that could serve it.
-        why: Unserved,
-        /// The limit that was reached.
-        limit: ScanLimit,
-    },
-    /// The deadline passed while records were read.
-    #[error("reading the whole resource took too long; ask for less of it")]
-    TooSlow,
-    /// The records before the page of a sorted list have more than [`SELECTED_BYTES_MAX`], or there is no room for a page.
-    #[error("the records of this sorted list up to the page asked for are more than {} MiB; filter, or read the list with _limit=100&_after= and follow its links", SELECTED_BYTES_MAX >> 20)]
-    TooLarge,
-    /// The writer panicked on the write twice.
-    #[error("the writer failed on this write; it was not done")]
-    Crashed,
-    /// The write was begun, and nobody knows whether it was done.
-    #[error("the write was begun, but its outcome is not known; read before trying again")]
-    OutcomeUnknown,
-    /// The daemon is stopping, or the writer was stopped by order.
-    #[error(
-        "the store takes nothing: the server is stopping, or this part of it was stopped by order"
-    )]
-    ShuttingDown,
-    /// A stored record is not what was written.
-    #[error("a stored record is damaged")]
-    Damaged,
-    /// The disk has less room than the reserve.
-    #[error("the disk is full: writes are refused until there is room, reads go on")]
-    Full,
-    /// The engine failed; the log says how.
-    #[error("the store failed; the log of the server says why")]
-    Failed,
-    /// The command may not be carried out as things are.
-    #[error(transparent)]
-    Refused(#[from] CommandError),
-}
-
-/// A limit of reading a whole resource for one query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ScanLimit {
-    /// Only few are read at once, and its turn did not come before the deadline.
-    #[error("too many such queries are being answered")]
-    Turn,
-    /// The deadline passed while records were read.
-    #[error("that took too long")]
-    Time,
-    /// It has more records.
-    #[error("they are more than the {most} that one query may read (storage.scan_records)")]
-    Records { most: u64 },
-}
-
-impl ScanLimit {
-    /// Their names in metrics.
-    pub(super) const NAMES: [&str; 3] = ["turn", "time", "records"];
-
-    /// The place of its name.
-    pub(super) fn place(self) -> usize {
-        match self {
-            Self::Turn => 0,
-            Self::Time => 1,
-            Self::Records { .. } => 2,
-        }
-    }
 }
 
 /// The time in milliseconds since 1970.

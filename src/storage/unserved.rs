@@ -58,7 +58,7 @@ impl Unserved {
     pub(crate) fn advice(&self) -> String {
         match (self.wanted.0.as_slice(), self.indexes.as_slice()) {
             ([], []) => "no index could; ask for records by values of their fields, too".to_owned(),
-            ([], _) => "ask for fewer of them, by values of other fields, too".to_owned(),
+            ([], _) => "narrow the query by other fields".to_owned(),
             _ => format!("the resource's setting {} would serve it", self.wanted),
         }
     }
@@ -81,13 +81,13 @@ mod tests {
                 &["year"],
                 "year_gte=1",
                 "the index of year names too many records for this query",
-                "ask for fewer of them",
+                "narrow the query",
             ),
             (
                 &["year,title"],
                 "_sort=year",
                 "the index of year, title names too many records for this query",
-                "ask for fewer of them",
+                "narrow the query",
             ),
             (
                 &["year", "title"],

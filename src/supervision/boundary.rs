@@ -13,12 +13,12 @@ use futures_util::{FutureExt as _, TryFutureExt as _};
 use crate::supervision::exit_reason::{ExitReason, Panic};
 
 thread_local! {
-    /// Where the last panic of this thread was raised: the hook writes it, the boundary takes it.
+    /// The location of the last panic of this thread: the hook writes it, the boundary takes it.
     static LOCATION: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
 }
 
 tokio::task_local! {
-    /// It has a value inside the boundary.
+    /// Set while code runs inside the boundary, so that the hook knows it.
     static INSIDE: ();
 }
 

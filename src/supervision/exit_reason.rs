@@ -1,4 +1,4 @@
-//! Why an incarnation ended: the words that the tree, the log and the metrics use for it.
+//! The reasons for which an incarnation ends, in the words of the tree, the log and the metrics.
 
 use std::fmt;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-/// How many restarts a supervisor allows within a period before it gives up and escalates.
+/// The number of restarts that a supervisor allows within a period before it gives up and escalates.
 ///
 /// In settings the fields are called `count` and `within`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

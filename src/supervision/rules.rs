@@ -15,9 +15,9 @@ pub(crate) struct Flags {
     pub(crate) backoff: Backoff,
     /// Whether its children start all at once for the first time, because they do not need each other.
     pub(crate) start_together: bool,
-    /// How long each of its children may take to become ready, instead of what their specs say.
+    /// The longest time that each of its children may take to become ready, instead of what their specs say.
     pub(crate) start_timeout: Option<Duration>,
-    /// How long each of its children that has a limit may take to stop, instead of what their specs say.
+    /// The longest time that each of its children that has a limit may take to stop, instead of what their specs say.
     pub(crate) stop_timeout: Option<Duration>,
 }
 
@@ -42,12 +42,13 @@ impl Flags {
     }
 }
 
-/// What a supervisor knows of a child (OTP: the child spec, without its start function).
+/// The rules by which a supervisor treats a child (OTP: the child spec, without its start function).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
     pub(crate) restart: Restart,
     pub(crate) shutdown: Shutdown,
-    /// How long the child may take to become ready. Not used for a supervisor: the starts of its children are timed.
+    /// The longest time that the child may take to become ready. Not used for a supervisor: the starts of its children are
+    /// timed.
     pub(crate) start_timeout: Duration,
     /// Whether the child is a supervisor.
     pub(crate) supervisor: bool,

@@ -41,7 +41,7 @@ impl<M: Message> Slot<M> {
         Self::with_limits(name, QueueLimits::default())
     }
 
-    /// The same with other limits.
+    /// A slot whose queue has these limits, and the address for everybody who sends to the child.
     pub fn with_limits(name: &str, limits: QueueLimits) -> (Self, ChildRef<M>) {
         let shared = Arc::new(Shared::new(name, limits));
         let slot = Self {

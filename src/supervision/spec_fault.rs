@@ -1,4 +1,4 @@
-//! What can be wrong with a spec (OTP: `supervisor:check_childspecs/1`, and the checks of the supervisor's flags).
+//! The faults of a spec (OTP: `supervisor:check_childspecs/1`, and the checks of the supervisor's flags).
 //!
 //! All specs are checked here: the first ones by [`PreparedTree::new`](crate::supervision::PreparedTree::new), those that are
 //! added later by [`start_child`](crate::supervision::SupervisorRef::start_child). What OTP checks and a Rust type rules

@@ -31,7 +31,7 @@ impl Strategy {
     }
 }
 
-/// Whether a child is restarted when it ends.
+/// The ends after which a child is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Restart {
     /// Always.

@@ -1,7 +1,7 @@
 //! Supervision as a child and its callers see it: on a paused clock, with the real actors, and on one thread unless a
 //! test says otherwise.
 //!
-//! What is named `otp_` is a case of OTP's own test suite (`supervisor_SUITE.erl`), ported.
+//! Tests named `otp_...` are ported from OTP's own test suite (`supervisor_SUITE.erl`).
 
 mod administration;
 mod adoption;

@@ -1,4 +1,4 @@
-//! Where the lines of the access log go: by blocks, through an [`Output`], so that no request waits for a disk.
+//! Writes the lines of the access log in blocks through an [`Output`], so that no request waits for a disk.
 
 use std::io;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! A limit to the lines that each place in the code may log within a second: clients can cause events, but not fill a disk.
-//! A line that is equal to the one before from the same place is left out too. What was left out is logged as a number.
+//! A line that is equal to the one before from the same place is left out too. What was left out is logged as a number. All lines
+//! of an [`OUTCOME`] are written.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -16,6 +17,10 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use super::metrics::Counter;
 
+/// The name of events that each tell a part of the outcome of an order of the owner, such as one line for each route that a reload
+/// adds: two orders may have the same outcome, and all of it is logged. No client can give such an order, and the settings bound
+/// its lines.
+pub(crate) const OUTCOME: &str = "outcome";
 /// Lines that one place in the code may log within [`WINDOW`].
 const LINES_MAX: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
@@ -77,9 +82,12 @@ impl LineCount {
 
 impl Limiter {
     fn admits(&self, event: &Event<'_>, now: Instant) -> bool {
+        let metadata = event.metadata();
+        if metadata.name() == OUTCOME {
+            return true;
+        }
         let mut line = LineHash::default();
         event.record(&mut line);
-        let metadata = event.metadata();
         let mut places = self.places.lock();
         let place = places
             .entry(metadata.callsite())
@@ -196,15 +204,34 @@ mod tests {
         assert!(place.admit(begun, 1) && place.admit(begun + WINDOW, 1));
     }
 
-    #[test]
-    fn what_was_left_out_is_told_once_with_its_number_and_an_example() {
+    /// The lines that `say` logs, and the limiter.
+    fn logged(say: impl FnOnce(&Limiter)) -> (String, Arc<Limiter>) {
         let log = Log::default();
         let limiter = Arc::<Limiter>::default();
         let layer = tracing_subscriber::fmt::layer().with_writer(log.clone());
         let subscriber = tracing_subscriber::registry()
             .with(Limit(Arc::clone(&limiter)))
             .with(layer.with_ansi(false).without_time());
-        tracing::subscriber::with_default(subscriber, || {
+        tracing::subscriber::with_default(subscriber, || say(&limiter));
+        let text = String::from_utf8(log.0.lock().clone()).unwrap();
+        (text, limiter)
+    }
+
+    #[test]
+    fn outcomes_are_all_written_equal_ones_too() {
+        let (text, limiter) = logged(|limiter| {
+            for _ in 0..3 * LINES_MAX {
+                tracing::error!(name: OUTCOME, "refused");
+            }
+            limiter.tell_rest();
+        });
+        assert_eq!(text.matches(": refused\n").count(), 300, "{text}");
+        assert_eq!(limiter.left_out.get(), 0);
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_once_with_its_number_and_an_example() {
+        let (text, limiter) = logged(|limiter| {
             for _ in 0..3 {
                 tracing::warn!(peer = 1, "a bad request");
             }
@@ -212,7 +239,6 @@ mod tests {
             limiter.tell_rest();
             limiter.tell_rest();
         });
-        let text = String::from_utf8(log.0.lock().clone()).unwrap();
         let told = "more lines like this one were left out: a bad request lines=2";
         assert_eq!(text.matches(told).count(), 1, "{text}");
         assert_eq!(text.lines().count(), 2, "{text}");

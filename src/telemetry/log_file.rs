@@ -1,5 +1,6 @@
 //! A log file: a new one is begun now and then, a limited number is kept, and it is opened again when somebody asks.
 
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +39,7 @@ impl LogFile {
         reopen: Reopen,
     ) -> Result<Self, LogsError> {
         let dir = &settings.dir;
-        let made = std::fs::create_dir_all(dir);
+        let made = fs::create_dir_all(dir);
         made.map_err(|source| LogsError::Folder(dir.clone(), source))?;
         let mut log = Self {
             settings: settings.clone(),
@@ -50,6 +51,22 @@ impl LogFile {
         let opened = log.open_file();
         log.file = Some(opened.map_err(|source| LogsError::File(dir.clone(), source))?);
         Ok(log)
+    }
+
+    /// Tries to make the folder of the log and to write a file there, and takes back what it has made.
+    pub(super) fn try_out(settings: &LogFileSettings) -> Result<(), LogsError> {
+        let dir = &settings.dir;
+        let missing = dir.ancestors().take_while(|above| !above.exists());
+        let missing: Vec<_> = missing.collect();
+        let file = dir.join(format!(".perennial-{}", std::process::id()));
+        let tried = fs::create_dir_all(dir)
+            .and_then(|()| File::create_new(&file))
+            .and_then(|_| fs::remove_file(&file));
+        for made in missing {
+            // Some of them may not have been made.
+            drop(fs::remove_dir(made));
+        }
+        tried.map_err(|error| LogsError::Folder(dir.clone(), error))
     }
 
     /// A file that is open only while a block is written: hardly any line is expected.
@@ -118,7 +135,6 @@ impl Write for LogFile {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::num::NonZeroUsize;
     use std::path::Path;
 
@@ -191,6 +207,24 @@ mod tests {
             assert_eq!(current.len(), 1);
             assert_eq!(fs::read(current[0]).unwrap(), b"121212");
             assert_eq!(files.contains(&old), left);
+        }
+    }
+
+    #[test]
+    fn what_is_no_folder_is_refused_and_trying_it_out_leaves_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        for (name, good) in [
+            ("", true),
+            ("a/b", true),
+            ("file", false),
+            ("file/a", false),
+            ("/proc/perennial-logs", false),
+        ] {
+            let tried = LogFile::try_out(&settings(&at(name)));
+            assert_eq!(tried.is_ok(), good, "{name}");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{name}");
         }
     }
 

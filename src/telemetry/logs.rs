@@ -1,4 +1,4 @@
-//! Where events go: text for people (or JSON) on stderr, and JSON in rotating files.
+//! Sets up logging: text (or JSON) on stderr, and JSON in rotating files.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -78,6 +78,12 @@ impl LogControl {
     pub(crate) fn reopen(&self) -> bool {
         self.reopen.ask();
         self.switches.file()
+    }
+
+    /// Looks whether the files that `new` asks for could be written, those of the access log included. Nothing is left there.
+    pub(crate) fn try_out(old: &LogSettings, new: &LogSettings) -> Result<(), LogsError> {
+        let file = new.file.as_ref().filter(|_| old.file != new.file);
+        file.map_or(Ok(()), LogFile::try_out)
     }
 
     /// Opens the file that `new` asks for. `None` if events go on to where they go by `old`.

@@ -23,7 +23,7 @@ use crate::num::as_u64;
 const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// The longest time between two calls of `on_tick`.
 const TICK: Duration = Duration::from_secs(1);
-/// How long [`Output::close`] waits for the writer at the end of the process.
+/// The longest time that [`Output::close`] waits for the writer at the end of the process.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// The pause before the next attempt at a pipe that is full and does not block.
 const RETRY: Duration = Duration::from_millis(10);
@@ -53,13 +53,14 @@ impl LogWriter {
     }
 }
 
+// Written by hand, because a writer can't be shown.
 impl fmt::Debug for LogWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogWriter").finish_non_exhaustive()
     }
 }
 
-/// What the thread does next: it writes the bytes, which may be none, and then changes to the writer, if there is one.
+/// The next work of the thread: bytes to write, possibly none, and then a writer to change to, if there is one.
 struct Work {
     block: Vec<u8>,
     next_writer: Option<LogWriter>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::logs::LogControl;
 use crate::supervision::{payload_text, short_path};
 
-/// How long a thread that panics waits for its message to be written, in case the process dies of it.
+/// The longest time that a thread that panics waits for its message to be written, in case the process dies of it.
 const WAIT: Duration = Duration::from_millis(200);
 
 /// Logs every panic from now on; `$RUST_BACKTRACE` adds a backtrace.

@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// What has numbers to expose. [`Metrics::add`](super::Metrics::add) takes it.
+/// A source of metrics. [`Metrics::add`](super::Metrics::add) takes it.
 pub(crate) trait MetricSource: fmt::Debug + Send + Sync + 'static {
     /// Writes all families; called for each scrape.
     fn write(&self, rows: &mut Rows<'_>);

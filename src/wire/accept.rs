@@ -1,4 +1,4 @@
-//! What a client accepts (`Accept`, RFC 9110 section 12.5.1). Pure.
+//! Reads which media types a client accepts (`Accept`, RFC 9110 section 12.5.1). Pure.
 
 use actix_web::http::header::{self, HeaderMap};
 
@@ -11,8 +11,8 @@ pub(crate) struct Wish {
     pub named: bool,
 }
 
-/// How much a client wants `kind`, such as `text/html`. The range that names it most closely decides. A client that says
-/// nothing accepts everything.
+/// The degree to which a client wants `kind`, such as `text/html`. The range that names it most closely decides. A client that
+/// says nothing accepts everything.
 pub(crate) fn wish(headers: &HeaderMap, kind: &str) -> Wish {
     let (main, _) = kind.split_once('/').unwrap_or((kind, ""));
     let mut found: Option<(u8, u16)> = None;
@@ -54,7 +54,7 @@ fn is_range_of(range: &[u8], main: &str) -> bool {
 }
 
 /// The weight that a parameter `q=0.5` gives, in thousandths.
-fn weight(parameter: &[u8]) -> Option<u16> {
+pub(crate) fn weight(parameter: &[u8]) -> Option<u16> {
     let (name, value) = parameter.split_at_checked(2)?;
     if !name.eq_ignore_ascii_case(b"q=") {
         return None;

@@ -37,7 +37,7 @@ pub(crate) struct Access {
 }
 
 /// The line of one request.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(crate) struct Line<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
@@ -91,7 +91,9 @@ impl AccessLog {
             block.len() >= BLOCK_BYTES
         };
         self.lines.set(self.lines.get() + 1);
-        if full {
+        // Without a runtime, which the last requests of a stop no longer have, no task can do it later.
+        let runs = || tokio::runtime::Handle::try_current().is_ok();
+        if full || !(self.flushing.get() || runs()) {
             self.flush();
         } else if !self.flushing.replace(true) {
             let log = Rc::downgrade(self);

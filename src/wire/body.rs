@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use actix_web::error::PayloadError;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderMap};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::time::timeout_at;
@@ -27,8 +27,7 @@ pub(crate) async fn read_body_by(
     most: usize,
     limit_of: impl FnOnce(&[u8]) -> usize,
 ) -> Result<Bytes, Problem> {
-    let too_large =
-        |limit| Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes"));
+    must_not_be_coded(request.headers())?;
     let declared = request.headers().get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let is_over = |limit| declared.is_some_and(|length| length > limit);
@@ -39,12 +38,7 @@ pub(crate) async fn read_body_by(
     // Most bodies come in one piece, which is returned without a copy.
     let mut first = Bytes::new();
     let mut body = BytesMut::new();
-    let late = |_| Problem::new(Code::BodyTimeout);
-    while let Some(part) = timeout_at(request.deadline, request.payload.next())
-        .await
-        .map_err(late)?
-    {
-        let part = part.map_err(|error| broken(&error))?;
+    while let Some(part) = next_part(request, most).await? {
         if let Some(limit_of) = limit_of.take() {
             limit = limit_of(&part).min(most);
         }
@@ -69,20 +63,59 @@ pub(crate) async fn read_body_by(
     })
 }
 
-fn broken(error: &PayloadError) -> Problem {
+/// The next part of the body. If it can't be had, the access log tells why.
+async fn next_part(request: &mut Incoming, most: usize) -> Result<Option<Bytes>, Problem> {
+    let next = timeout_at(request.deadline, request.payload.next()).await;
+    let (fault, problem) = match next {
+        Ok(Some(Ok(part))) => return Ok(Some(part)),
+        Ok(None) => return Ok(None),
+        Ok(Some(Err(PayloadError::Overflow))) => return Err(too_large(most)),
+        Ok(Some(Err(error))) => broken(&error),
+        Err(_) => late(),
+    };
+    request.link.fault.set(Some(fault));
+    Err(problem)
+}
+
+/// Refuses a body with a content coding, such as gzip (RFC 9110 section 8.4).
+fn must_not_be_coded(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING);
+    match codings.find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        Some(coding) => {
+            let coding = String::from_utf8_lossy(coding.as_bytes());
+            let detail = format!("the body is encoded with {coding}; send it as it is");
+            let problem = Problem::new(Code::UnsupportedMediaType).detail(detail);
+            Err(problem.header(header::ACCEPT_ENCODING, "identity"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The reason why a body could not be read, for the access log, and the answer.
+fn broken(error: &PayloadError) -> (&'static str, Problem) {
     if let PayloadError::Io(error) = error {
         if error.kind() == ErrorKind::TimedOut {
-            return Problem::new(Code::BodyTimeout);
+            return late();
         }
         if error.kind() == ErrorKind::OutOfMemory {
-            return no_room();
+            return ("max_buffered", no_room());
         }
         let fault = error
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<Fault>());
         if let Some(fault) = fault {
-            return fault.problem();
+            return (fault.label(), fault.problem());
         }
     }
-    Problem::new(Code::MalformedRequest).detail("the body broke off before its end")
+    let problem = Problem::new(Code::MalformedRequest);
+    let problem = problem.detail("the body broke off before its end");
+    ("body_incomplete", problem)
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes"))
+}
+
+fn late() -> (&'static str, Problem) {
+    ("body_timeout", Problem::new(Code::BodyTimeout))
 }

@@ -13,6 +13,16 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+/// A counter for each rule, in the order of [`Fault::ALL`].
+#[derive(Debug)]
+pub(super) struct FaultCounters(pub(super) [AtomicU64; Fault::ALL.len()]);
+
+impl Default for FaultCounters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
 /// Defines [`ConnectionCounters`] with the metric and the help text of each.
 macro_rules! counters {
     ($($field:ident = $metric:literal, $help:literal;)+) => {
@@ -22,8 +32,8 @@ macro_rules! counters {
             $(pub $field: AtomicU64,)+
             /// The bytes that connections hold.
             pub(super) buffered: Buffered,
-            /// Messages that were refused, in the order of [`Fault::ALL`].
-            pub(super) faults: [AtomicU64; Fault::ALL.len()],
+            /// Messages that were refused.
+            pub(super) faults: FaultCounters,
         }
 
         impl ConnectionCounters {
@@ -35,7 +45,7 @@ macro_rules! counters {
                     "Bytes of requests that were read and of answers that were not taken, as far as server.max_buffered counts them",
                     as_u64(self.buffered.bytes()),
                 );
-                let faults = Fault::ALL.iter().zip(&self.faults);
+                let faults = Fault::ALL.iter().zip(&self.faults.0);
                 rows.counters(
                     "perennial_http_messages_refused",
                     "Messages that break a rule of HTTP, by the rule",
@@ -78,7 +88,7 @@ impl ConnectionCounters {
         if matches!(fault, Fault::HeadTooLarge | Fault::TooManyFields) {
             count(&self.heads_too_large);
         }
-        let mut faults = Fault::ALL.iter().zip(&self.faults);
+        let mut faults = Fault::ALL.iter().zip(&self.faults.0);
         if let Some((_, counter)) = faults.find(|(known, _)| **known == fault) {
             count(counter);
         }
@@ -97,12 +107,18 @@ counters! {
         "Times a connection of HTTP/2 had as many streams as it may have, so that its client had to wait";
     begun_full = "perennial_http2_begun_full",
         "Times a request over HTTP/2 had to wait for its turn, because so many before it were not answered yet, or the client did not take their answers";
+    heads_full = "perennial_http2_heads_full",
+        "Requests over HTTP/2 refused because so many bytes of heads of their connection were not answered in time";
     unsent_full = "perennial_http2_unsent_full",
         "Times a piece of a large answer had to wait, because so much of its connection of HTTP/2 was not sent yet";
     buffered_full = "perennial_wire_buffered_full",
         "Times server.max_buffered left no room: a request got 503, a piece of a file had to be small, or a connection of HTTP/2 ended";
     lists_cut = "perennial_http_lists_cut",
         "Lists with fewer records than were asked for, since limits.list_records or 64 MiB were reached; they have a link to the rest";
+    lists_again = "perennial_http_lists_again",
+        "Lists answered from memory, since no record of their resource had changed";
+    lists_dropped = "perennial_http_lists_dropped",
+        "Kept answers to lists that were dropped since limits.kept_lists was reached, whether they were still right or not";
     relations_full = "perennial_http_relations_full",
         "Requests refused because _embed or _expand would have added too many records";
     floods = "perennial_http2_floods",

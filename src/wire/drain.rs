@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How long an idle connection stays open after the drain has begun. Its client may have a request on the way: that is
-/// answered with `connection: close`, instead of failing on a closed connection.
+/// The time for which an idle connection stays open after the drain has begun. Its client may have a request on the way: that
+/// is answered with `connection: close`, instead of failing on a closed connection.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// The end of a drain; `None` unless it has begun.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::hosts::Hosts;
+use super::https::HttpsRules;
 use crate::settings::LimitSettings;
 
 /// One edition of the settings, as requests use it.
@@ -19,16 +20,25 @@ use crate::settings::LimitSettings;
 pub(crate) struct Edition<R> {
     /// 1 at the start, and one more for each reload.
     pub number: u64,
-    /// The limits of connections and requests.
-    pub limits: LimitSettings,
+    /// Its rules for requests, besides their answers.
+    pub rules: RequestRules,
     /// The host names that the server answers to.
     pub hosts: Hosts,
-    /// Whether answers have a line in the access log (`logging.access`).
-    pub access_lines: bool,
-    /// Whether these have queries (`logging.access_query`).
-    pub access_queries: bool,
+    /// Its rules about TLS.
+    pub https: HttpsRules,
     /// Answers the requests.
     pub responder: Arc<R>,
+}
+
+/// The rules of an edition for requests, besides their answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestRules {
+    /// The limits of connections and requests.
+    pub limits: LimitSettings,
+    /// Whether answers have a line in the access log (`logging.access`).
+    pub logs: bool,
+    /// Whether these have queries (`logging.access_query`).
+    pub logs_query: bool,
 }
 
 /// The current edition, for all threads.
@@ -50,10 +60,13 @@ impl<R> Editions<R> {
     pub(crate) fn only(responder: R, limits: LimitSettings) -> Arc<Self> {
         Self::new(Edition {
             number: 1,
-            limits,
+            rules: RequestRules {
+                limits,
+                logs: true,
+                logs_query: true,
+            },
             hosts: Hosts::default(),
-            access_lines: true,
-            access_queries: true,
+            https: HttpsRules::default(),
             responder: Arc::new(responder),
         })
     }
@@ -70,11 +83,18 @@ impl<R> Editions<R> {
 }
 
 /// An edition that requests of one thread hold, so that they count their holds without other threads.
-pub(super) struct HeldEdition<R>(Arc<Edition<R>>);
+pub(super) struct HeldEdition<R> {
+    edition: Arc<Edition<R>>,
+    /// Its rules, once for all requests.
+    pub(super) rules: Rc<RequestRules>,
+}
 
 impl<R> HeldEdition<R> {
     fn new(edition: &Arc<Edition<R>>) -> Rc<Self> {
-        Rc::new(Self(Arc::clone(edition)))
+        Rc::new(Self {
+            edition: Arc::clone(edition),
+            rules: Rc::new(edition.rules),
+        })
     }
 }
 
@@ -82,7 +102,7 @@ impl<R> Deref for HeldEdition<R> {
     type Target = Edition<R>;
 
     fn deref(&self) -> &Edition<R> {
-        &self.0
+        &self.edition
     }
 }
 
@@ -150,10 +170,9 @@ mod tests {
         let one = editions.current();
         editions.replace(Edition {
             number: 2,
-            limits: one.limits,
+            rules: one.rules,
             hosts: Hosts::default(),
-            access_lines: true,
-            access_queries: true,
+            https: HttpsRules::default(),
             responder: Arc::new(2),
         });
     }

@@ -13,24 +13,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::HttpMessage as _;
+use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody as _};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::http::{Method, StatusCode, Version};
-use actix_web::{HttpRequest, HttpResponse};
-use futures_util::future::{Either, select};
+use actix_web::http::{Method, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use super::access_log::Access;
 use super::buffered::{Held, UNCOUNTED_BYTES, no_room};
-use super::counters::{ConnectionCounters, count};
+use super::counters::ConnectionCounters;
 use super::drain::Drain;
 use super::edition::{Edition, Editions, HeldEdition, ThreadEdition};
 use super::incoming::{Incoming, Responder, Response};
 use super::link::Link;
 use super::metrics::HandlerMetrics;
+use super::pooled_request::PooledRequest;
 use super::problem::{Code, Problem};
 use super::request_id::{RequestId, X_REQUEST_ID};
+use super::tls::TlsAcceptor;
 use crate::num::as_usize;
 use crate::supervision::{ExitReason, contain, contain_future};
 
@@ -46,6 +47,8 @@ pub(crate) struct Parts<R> {
     pub drain: Drain,
     /// The access log, if there is one.
     pub access: Option<Access>,
+    /// Accepts TLS.
+    pub tls: Arc<TlsAcceptor>,
 }
 
 /// The state that all requests of one thread share.
@@ -86,18 +89,21 @@ impl<R: Responder> Worker<R> {
             );
         };
         let mut incoming = Incoming {
-            request,
+            request: PooledRequest::new(request),
             payload,
-            deadline: link.started + edition.limits.request_timeout,
+            deadline: link.started + edition.rules.limits.request_timeout,
             cross_site: false,
             link,
         };
         if !incoming.method().is_safe() {
             let loopback = incoming.link.on_loopback;
-            incoming.cross_site = edition.hosts.is_cross_site(&incoming.request, loopback);
+            incoming.cross_site = edition.hosts.is_cross_site(incoming.head(), loopback);
         }
         let _in_flight = self.parts.metrics.begin();
-        let mut response = self.decide(&mut incoming, edition).await;
+        let mut response = match edition.https.elsewhere(&incoming) {
+            Some(elsewhere) => elsewhere,
+            None => self.decide(&mut incoming, edition).await,
+        };
         if matches!(response.body().size(), BodySize::Sized(bytes) if as_usize(bytes) > UNCOUNTED_BYTES)
         {
             response = self.hold(&incoming, response);
@@ -105,7 +111,8 @@ impl<R: Responder> Worker<R> {
         if let Some(id) = incoming.link.id.value() {
             response.headers_mut().insert(X_REQUEST_ID.clone(), id);
         }
-        ServiceResponse::new(incoming.request, response)
+        edition.https.add(incoming.link.speaks, &mut response);
+        incoming.request.answered(response)
     }
 
     /// Counts the bytes of an answer that was made for this request alone, until they are sent. If all connections hold too
@@ -146,22 +153,22 @@ impl<R: Responder> Worker<R> {
             matched: &matched,
         };
         if incoming.link.on_loopback
-            && let Err(problem) = self.check_host(&incoming.request, edition)
+            && let Err(problem) = self.check_host(incoming.head(), edition)
         {
             return resolved.refuse(incoming, problem).await;
         }
         resolved.run(incoming).await
     }
 
-    fn check_host(&self, request: &HttpRequest, edition: &Edition<R>) -> Result<(), Problem> {
-        if request.uri().host().is_some() {
+    fn check_host(&self, head: &RequestHead, edition: &Edition<R>) -> Result<(), Problem> {
+        if head.uri.host().is_some() {
             // Its Host header was not checked, so that header must not be remembered.
-            return edition.hosts.check(request);
+            return edition.hosts.check(head);
         }
-        let host = request.headers().get(header::HOST);
+        let host = head.headers.get(header::HOST);
         let (by, accepted) = &mut *self.accepted_host.borrow_mut();
         if *by != edition.number || host != accepted.as_ref() {
-            edition.hosts.check(request)?;
+            edition.hosts.check(head)?;
             (*by, *accepted) = (edition.number, host.cloned());
         }
         Ok(())
@@ -179,14 +186,6 @@ impl<R: Responder> Resolved<'_, R> {
     /// The answer.
     async fn run(&self, incoming: &mut Incoming) -> Response {
         let responder = &self.edition.responder;
-        // The connection has measured a head of HTTP/1.
-        if incoming.request.version() == Version::HTTP_2
-            && incoming.head_bytes() > self.edition.limits.head_bytes
-        {
-            count(&self.parts.counters.heads_too_large);
-            let problem = Problem::new(Code::HeadTooLarge);
-            return self.refuse(incoming, problem).await;
-        }
         if incoming.path() == "*" && incoming.method() == Method::OPTIONS {
             // The server as a whole (RFC 9110 section 9.3.7).
             return options("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -217,11 +216,7 @@ impl<R: Responder> Resolved<'_, R> {
         // Each future is pinned where it is made: a variable would take its place once more.
         let admitted = {
             let admitted = pin!(contain_future(responder.admit(incoming, self.matched)));
-            let left = pin!(link.client_left());
-            match select(admitted, left).await {
-                Either::Left((admitted, _)) => Some(admitted),
-                Either::Right(_) => None,
-            }
+            link.unless_left(admitted).await
         };
         let Some(admitted) = admitted else {
             // The client has gone, so its request leaves the queue.
@@ -232,7 +227,7 @@ impl<R: Responder> Resolved<'_, R> {
             Ok(Err(problem)) => return self.refuse(incoming, problem).await,
             Err(reason) => return self.panicked(incoming, &reason).await,
         };
-        incoming.deadline = Instant::now() + self.edition.limits.request_timeout;
+        incoming.deadline = Instant::now() + self.edition.rules.limits.request_timeout;
         let response = self.work(incoming).await;
         pass.wait_delay().await;
         response

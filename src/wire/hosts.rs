@@ -6,19 +6,23 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use actix_web::HttpRequest;
+use actix_web::dev::RequestHead;
 use actix_web::http::header;
 use actix_web::http::uri::Authority;
 
+use super::incoming::Incoming;
 use super::problem::{Code, Problem};
+use super::tls::Speaks;
 
-/// Who a connection is from, and by which kind of listener it came.
-#[derive(Debug, Clone, Copy)]
+/// The client of a connection, and the kind of listener that accepted it.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Peer {
     /// The client's address; a unix socket has none.
     pub address: Option<SocketAddr>,
     /// Whether the listener has a loopback address, so that only programs of this machine reach it.
     pub loopback: bool,
+    /// The protocol of the listener.
+    pub speaks: Speaks,
 }
 
 /// The names of this server.
@@ -42,9 +46,9 @@ impl Hosts {
 
     /// Refuses a request for a host that is neither this machine nor in `server.hosts`. A request without a host is served:
     /// browsers always send one.
-    pub(super) fn check(&self, request: &HttpRequest) -> Result<(), Problem> {
-        let target = request.uri().host();
-        let named = request.headers().get(header::HOST);
+    pub(super) fn check(&self, head: &RequestHead) -> Result<(), Problem> {
+        let target = head.uri.host();
+        let named = head.headers.get(header::HOST);
         let named = named.map(|value| value.to_str().unwrap_or("?"));
         // The host of an absolute target counts alone (RFC 9112 section 3.2.2).
         if let Some(authority) = target.or(named) {
@@ -68,35 +72,46 @@ impl Hosts {
     // Decision: Links begin with the scheme that a proxy names.
     /// The beginning of the address that the client used, such as `http://example.org:80`, if the request named a host that is
     /// this machine or in `server.hosts`. A proxy that speaks TLS for us says so in `X-Forwarded-Proto`.
-    pub(crate) fn base(&self, request: &HttpRequest) -> Option<String> {
-        let text = |name: &str| request.headers().get(name)?.to_str().ok();
-        let own = request.uri().authority().map(Authority::as_str);
-        let authority: Authority = own.or(text("host"))?.parse().ok()?;
+    pub(crate) fn base(&self, request: &Incoming) -> Option<String> {
+        self.base_of(request.head(), request.link.speaks)
+    }
+
+    fn base_of(&self, head: &RequestHead, speaks: Speaks) -> Option<String> {
+        let own = head.uri.authority().map(Authority::as_str);
+        let named = || head.headers.get(header::HOST)?.to_str().ok();
+        let authority: Authority = own.or_else(named)?.parse().ok()?;
         self.known(authority.as_str()).ok()?;
-        let forwarded = text("x-forwarded-proto").unwrap_or_default();
-        let scheme = match forwarded.split(',').next() {
-            Some(scheme) if scheme.trim().eq_ignore_ascii_case("https") => "https",
-            Some(_) | None => "http",
+        let speaks = if is_forwarded_https(head) {
+            Speaks::Https
+        } else {
+            speaks
         };
-        Some(format!("{scheme}://{authority}"))
+        Some(format!("{}://{authority}", speaks.scheme()))
     }
 
     /// Whether a page of another site sent the request, as far as its browser tells. Clients that are no browsers tell
     /// nothing. A field that occurs twice, or that has an unknown value, is taken for that of another site.
-    pub(super) fn is_cross_site(&self, request: &HttpRequest, loopback: bool) -> bool {
+    pub(super) fn is_cross_site(&self, head: &RequestHead, loopback: bool) -> bool {
         let text = |name: &str| {
-            let mut values = request.headers().get_all(name);
+            let mut values = head.headers.get_all(name);
             let value = values.next()?.to_str().ok();
             Some(value.filter(|_| values.next().is_none()).unwrap_or("?"))
         };
         match text("sec-fetch-site") {
             Some("same-origin" | "none") => false,
             Some("same-site") | None => text("origin").is_some_and(|origin| {
-                let own = request.uri().authority().map(Authority::as_str);
+                let own = head.uri.authority().map(Authority::as_str);
                 !self.is_own(origin, own.or(text("host")), loopback)
             }),
             Some(_) => true,
         }
+    }
+
+    /// Whether pages of this origin, such as `http://localhost:5173`, come from a server of this machine.
+    pub(crate) fn is_local_origin(&self, origin: &str) -> bool {
+        let authority = ["http://", "https://"].iter();
+        let mut authority = authority.filter_map(|scheme| origin.strip_prefix(scheme));
+        authority.any(|authority| self.is_local(host(authority)))
     }
 
     /// Whether a page of this origin is served here. The scheme is not compared: a proxy may speak TLS for us.
@@ -127,8 +142,15 @@ impl Hosts {
     }
 }
 
+/// Whether a proxy says that its client speaks TLS.
+pub(super) fn is_forwarded_https(head: &RequestHead) -> bool {
+    let forwarded = head.headers.get("x-forwarded-proto");
+    let forwarded = forwarded.and_then(|value| value.to_str().ok()?.split(',').next());
+    forwarded.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+}
+
 /// The host of an authority such as `example.org:80` or `[::1]:80`, without brackets.
-fn host(authority: &str) -> &str {
+pub(crate) fn host(authority: &str) -> &str {
     match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or(authority, |(host, _)| host),
         None => authority
@@ -184,20 +206,20 @@ mod tests {
             (".", false),
         ] {
             let request = TestRequest::default().insert_header((header::HOST, host));
-            let answered = hosts().check(&request.to_http_request());
+            let answered = hosts().check(request.to_http_request().head());
             assert_eq!(answered.is_ok(), known, "{host}");
         }
         assert!(
             hosts()
-                .check(&TestRequest::default().to_http_request())
+                .check(TestRequest::default().to_http_request().head())
                 .is_ok()
         );
         let absolute = TestRequest::with_uri("http://evil.example/");
         let absolute = absolute.insert_header((header::HOST, "localhost"));
-        assert!(hosts().check(&absolute.to_http_request()).is_err());
+        assert!(hosts().check(absolute.to_http_request().head()).is_err());
         let absolute = TestRequest::with_uri("http://localhost/");
         let absolute = absolute.insert_header((header::HOST, "evil.example"));
-        assert!(hosts().check(&absolute.to_http_request()).is_ok());
+        assert!(hosts().check(absolute.to_http_request().head()).is_ok());
     }
 
     #[test]
@@ -220,8 +242,12 @@ mod tests {
                 Some(scheme) => request.insert_header(("x-forwarded-proto", scheme)),
                 None => request,
             };
-            let found = hosts().base(&request.to_http_request());
+            let request = request.to_http_request();
+            let found = hosts().base_of(request.head(), Speaks::Http);
             assert_eq!(found.as_deref(), base, "{host}");
+            let over_tls = hosts().base_of(request.head(), Speaks::Https);
+            let base = base.map(|base| base.replace("http:", "https:"));
+            assert_eq!(over_tls, base, "{host}");
         }
     }
 
@@ -268,7 +294,7 @@ mod tests {
             for header in headers {
                 request = request.insert_header(*header);
             }
-            let found = hosts().is_cross_site(&request.to_http_request(), true);
+            let found = hosts().is_cross_site(request.to_http_request().head(), true);
             assert_eq!(found, cross, "{headers:?} at {host}");
         }
     }

@@ -28,30 +28,35 @@ use std::time::Duration;
 use actix_http::Payload;
 use actix_web::HttpMessage as _;
 use actix_web::body::MessageBody as _;
-use bytes::Bytes;
+use actix_web::http::Version;
+use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout};
 
-use super::access_log::Line;
 use super::buffered::no_room;
 use super::counters::count;
 use super::drain::DrainWatch;
 use super::hosts::Peer;
+use super::line_text::HeadText;
 use super::link::Link;
 use super::problem::{Code, Problem};
-use super::socket::LazySocket;
+use super::recorder::{RequestRecord, Seen, Shown};
+use super::request_id::RequestId;
 use super::thread::Thread;
+use super::transport::Transport;
 use super::wait::{ClientWait, CurrentWait};
 pub(super) use answer::is_bodiless;
 use decoder::BodyLength;
 pub(super) use fault::Fault;
-pub(super) use field::is_host;
+pub(super) use field::{is_host, may_be_trailer};
 pub(super) use head::{FIELDS_MAX, expects_continue};
-use head::{Framing, Head, HeadReader};
-use input::{Input, RequestBody, let_others_run};
+use head::{Framing, Head, HeadReader, first_words};
+pub(super) use input::let_others_run;
+use input::{Input, RequestBody};
 
-/// What a client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
+/// The first bytes of a client that speaks HTTP/2 (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a client is read from after the last answer, so that a reset does not destroy the answer on its way.
+/// The longest time for which a client is read from after the last answer, so that a reset does not destroy the answer on its
+/// way.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// The most bytes of a body that are read and dropped after the answer, so that the connection can serve the next request.
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
@@ -104,7 +109,7 @@ pub(super) struct Http1 {
 
 /// A connection whose client speaks HTTP/2.
 pub(super) struct Http2Begun {
-    pub(super) socket: LazySocket,
+    pub(super) transport: Transport,
     /// The bytes that were read to see that.
     pub(super) early: Bytes,
     /// The present wait of the connection.
@@ -114,14 +119,14 @@ pub(super) struct Http2Begun {
 impl Http1 {
     pub(super) fn new(
         thread: &Rc<Thread>,
-        socket: LazySocket,
+        transport: Transport,
         peer: Peer,
         wait: Arc<CurrentWait>,
     ) -> Self {
         Self {
             wait,
             peer,
-            input: Rc::new(RefCell::new(Input::new(socket, Rc::clone(thread)))),
+            input: Rc::new(RefCell::new(Input::new(transport, Rc::clone(thread)))),
             reader: HeadReader::default(),
             drain: Rc::clone(&thread.drain).watch(),
             used: false,
@@ -150,7 +155,7 @@ impl Http1 {
                 Next::Http2 => {
                     let input = Rc::into_inner(self.input)?.into_inner();
                     return Some(Http2Begun {
-                        socket: input.socket,
+                        transport: input.transport,
                         early: input.bytes.freeze(),
                         wait: self.wait,
                     });
@@ -170,6 +175,17 @@ impl Http1 {
             self.used = true;
             self.head_begun = false;
             self.since = None;
+        }
+    }
+
+    /// Refuses a client that has sent this to an address that speaks TLS.
+    pub(super) async fn refuse_clear_text(mut self, sent: BytesMut) {
+        self.input.borrow_mut().bytes = sent;
+        self.thread.counters.refused(Fault::ClearText);
+        let problem = Fault::ClearText.problem();
+        let after = self.refuse(&problem, Fault::ClearText.label()).await;
+        if after == After::Linger {
+            self.linger().await;
         }
     }
 
@@ -242,8 +258,10 @@ impl Http1 {
         } = head;
         let rules = self.thread.rules();
         let id = self.thread.recorder.next_id();
-        let link = Link::new(self.peer.loopback, id, rules);
+        let link = Link::new(self.peer, id, Rc::clone(&rules));
         request.extensions_mut().insert(Rc::clone(&link));
+        let recorder = &self.thread.recorder;
+        let record = recorder.begin(Seen::request(request.head()), &link);
         self.input
             .borrow_mut()
             .begin(framing.body, framing.expects_continue, &rules.limits);
@@ -276,16 +294,18 @@ impl Http1 {
             return After::Close;
         };
         let (request, response) = answered.into_parts();
-        let rest = self.rest_of_body();
-        let last = !framing.keep_alive || rest == Rest::Unbounded || self.thread.drain.begun();
-        let status = response.status().as_u16();
-        let size = response.body().size();
-        self.thread.recorder.count(&request, &link, status, size);
-        link.fault.set(self.input.borrow().fault);
-        let sent = self.send(response, &framing, last).await;
-        self.thread.recorder.log(&request, &link, status, sent);
         drop(request);
-        if !sent.whole {
+        let rest = self.rest_of_body();
+        let status = response.status().as_u16();
+        // A body that was too late is not waited for again.
+        let late = rest != Rest::None && status == Code::BodyTimeout.status();
+        let last =
+            !framing.keep_alive || rest == Rest::Unbounded || late || self.thread.drain.begun();
+        let size = response.body().size();
+        record.answered(status, size);
+        let whole = self.send(response, &framing, last, &record).await;
+        drop(record);
+        if !whole {
             After::Close
         } else if last {
             // After a close that the client has asked for, it sends nothing more.
@@ -337,29 +357,43 @@ impl Http1 {
         let id = self.thread.recorder.next_id();
         let response = problem.refusal(&id);
         let status = response.status().as_u16();
-        let sent = self.send(response, &Framing::default(), true).await;
-        let recorder = &self.thread.recorder;
-        if recorder.logs(&self.thread.rules()) {
-            recorder.log_refused(&Line {
-                protocol: "HTTP/1.1",
-                peer: self.peer.address,
-                status,
-                id,
-                fault: Some(fault),
-                bytes: sent.bytes,
-                ..Line::default()
-            });
-        }
-        if sent.whole {
+        let record = self.record_refused(id);
+        record.refused(status, fault);
+        let framing = Framing {
+            head_only: record.is_head(),
+            ..Framing::default()
+        };
+        if self.send(response, &framing, true, &record).await {
             After::Linger
         } else {
             After::Close
         }
     }
 
+    /// Begins the record of what is no request, with what can be read of it.
+    fn record_refused(&self, id: RequestId) -> RequestRecord {
+        let link = Link::new(self.peer, id, self.thread.rules());
+        let input = self.input.borrow();
+        let (method, target) = first_words(&input.bytes).unzip();
+        let target = target.unwrap_or_default();
+        let path = memchr::memchr(b'?', target).unwrap_or(target.len());
+        let (path, query) = target.split_at(path);
+        let seen = Seen {
+            method,
+            version: Version::HTTP_11,
+            peer: self.peer.address,
+            shown: Shown::Text(HeadText {
+                path,
+                query: query.strip_prefix(b"?"),
+                ..HeadText::default()
+            }),
+        };
+        self.thread.recorder.begin(seen, &link)
+    }
+
     /// Ends this side of the connection, and drops what the client still sends until it has closed too.
     async fn linger(&mut self) {
-        self.input.borrow().socket.end();
+        self.input.borrow_mut().transport.end();
         let gone = poll_fn(|cx| {
             let mut input = self.input.borrow_mut();
             loop {

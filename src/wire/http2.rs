@@ -1,4 +1,4 @@
-//! HTTP/2, cleartext, with prior knowledge: one connection with a bounded number of streams, each a task of its own.
+//! HTTP/2, over TLS or with prior knowledge: one connection with a bounded number of streams, each a task of its own.
 //!
 //! actix-http's own loop limits neither the streams of a connection nor the time that a stream may stall, and it can't be
 //! asked to end. So this loop replaces it, in front of the same service.
@@ -14,6 +14,7 @@ mod body_sender;
 mod budget;
 mod bursts;
 mod frames;
+mod held_heads;
 mod io;
 mod outgoing;
 mod request;
@@ -31,6 +32,7 @@ use super::counters::count;
 use super::hosts::Peer;
 use super::http1::Http2Begun;
 use super::thread::Thread;
+use crate::num::as_u32;
 use budget::FrameBudget;
 pub(super) use bursts::UnansweredOfThread;
 use io::Io;
@@ -61,7 +63,7 @@ const HEAD_BYTES_MAX: u32 = 128 * 1024;
 /// Serves one connection to its end.
 pub(super) async fn serve(thread: Rc<Thread>, begun: Http2Begun, peer: Peer) {
     let Http2Begun {
-        socket,
+        transport,
         early,
         wait,
     } = begun;
@@ -69,12 +71,12 @@ pub(super) async fn serve(thread: Rc<Thread>, begun: Http2Begun, peer: Peer) {
     let budget = Rc::new(FrameBudget::new());
     let limits = thread.limits();
     let streams = Streams::new(&thread.counters, limits.stall_timeout);
-    let io = Io::new(&thread, socket, early, &budget, &streams);
+    let io = Io::new(&thread, transport, early, peer, &budget, &streams);
     let window = stream_window(limits.body_bytes);
     let of_connection = CONNECTION_WINDOW_STREAMS * window;
     let mut builder = Builder::new();
     builder
-        .max_concurrent_streams(u32::try_from(STREAMS_MAX).unwrap_or(u32::MAX))
+        .max_concurrent_streams(as_u32(STREAMS_MAX))
         .initial_window_size(window)
         .initial_connection_window_size(of_connection.max(CONNECTION_WINDOW_BYTES_MIN))
         .max_send_buffer_size(SEND_BUFFER_BYTES)
@@ -99,5 +101,5 @@ pub(super) async fn serve(thread: Rc<Thread>, begun: Http2Begun, peer: Peer) {
 /// Bytes of a body that a client may send before the server has read them.
 fn stream_window(body_bytes: usize) -> u32 {
     let [least, most] = STREAM_WINDOW_BYTES;
-    u32::try_from(body_bytes).unwrap_or(most).clamp(least, most)
+    as_u32(body_bytes).clamp(least, most)
 }

@@ -1,25 +1,27 @@
 //! A request, the permission to work on it, and the trait of what answers it.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
+use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
-use actix_web::dev::Payload;
+use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
-use actix_web::{HttpRequest, HttpResponse};
 use tokio::time::Instant;
 
 use super::link::Link;
+use super::pooled_request::PooledRequest;
 use super::problem::{Code, Problem};
 use crate::places::TakenPlace;
 use crate::settings::LimitSettings;
 
 /// A request that has not been answered.
 pub(crate) struct Incoming {
-    pub(crate) request: HttpRequest,
+    pub(super) request: PooledRequest,
     pub(crate) payload: Payload,
-    /// When the answer (safe methods) or the reading of the body (others) must be done.
+    /// The time by which the answer (safe methods) or the reading of the body (others) must be done.
     pub(crate) deadline: Instant,
     /// Whether it may change something and was sent by a page of another site.
     pub(crate) cross_site: bool,
@@ -28,29 +30,39 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
+    /// The head.
+    pub(crate) fn head(&self) -> &RequestHead {
+        self.request.head()
+    }
+
     /// The path as it was sent.
     pub(crate) fn path(&self) -> &str {
-        self.request.uri().path()
+        self.head().uri.path()
     }
 
     /// The query as it was sent, without its `?`.
     pub(crate) fn query(&self) -> &str {
-        self.request.query_string()
+        self.request.query()
     }
 
     /// The method.
     pub(crate) fn method(&self) -> &Method {
-        self.request.method()
+        &self.head().method
     }
 
     /// The headers.
     pub(crate) fn headers(&self) -> &HeaderMap {
-        self.request.headers()
+        &self.head().headers
     }
 
     /// Whether a body comes with it.
     pub(crate) fn has_body(&self) -> bool {
         !matches!(self.payload, Payload::None)
+    }
+
+    /// Whether it came through a listener with a loopback address, so that its client is a program of this machine.
+    pub(crate) fn on_loopback(&self) -> bool {
+        self.link.on_loopback
     }
 
     /// Refuses a request that may change something if a page of another site sent it.
@@ -63,17 +75,18 @@ impl Incoming {
         Err(Problem::new(Code::CrossSite).detail(detail))
     }
 
+    /// The result of `work`; if the client closes its side first, `work` is dropped, since nobody waits for it.
+    pub(crate) async fn unless_left<W: Future>(
+        &self,
+        work: Pin<&mut W>,
+    ) -> Result<W::Output, Problem> {
+        let done = self.link.unless_left(work).await;
+        done.ok_or_else(|| Problem::new(Code::ClientLeft))
+    }
+
     /// The limits of the settings' edition that it keeps.
     pub(crate) fn limits(&self) -> &LimitSettings {
         &self.link.rules.limits
-    }
-
-    /// The length of its head, as far as it is kept.
-    pub(super) fn head_bytes(&self) -> usize {
-        let line = self.method().as_str().len() + self.path().len() + self.query().len();
-        let fields = self.headers().iter();
-        let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
-        line + "  HTTP/1.1\r\n\r\n".len() + fields.sum::<usize>()
     }
 }
 
@@ -104,9 +117,12 @@ impl Pass {
 /// An answer to a request.
 pub(crate) type Response = HttpResponse<BoxBody>;
 
+/// An answer, or the error that is answered in its place.
+pub(crate) type Answered = Result<Response, Problem>;
+
 /// Serves requests: the public site and API, or the pages of the admin.
 pub(crate) trait Responder: Send + Sync + 'static {
-    /// Where a request leads. It is found once and kept to the request's end.
+    /// The route of a request. It is found once and kept to the request's end.
     type Matched;
 
     /// Finds where a request leads.

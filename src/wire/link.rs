@@ -2,37 +2,45 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 use tokio::time::Instant;
 
-use super::http1::Fault;
+use super::edition::RequestRules;
+use super::hosts::Peer;
 use super::request_id::RequestId;
-use super::thread::RequestRules;
+use super::tls::Speaks;
 
 /// One request as its connection and the service share it. It travels to the service in the request's extensions.
 #[derive(Debug)]
 pub(super) struct Link {
     /// Whether the request came by a listener with a loopback address.
     pub(super) on_loopback: bool,
+    /// Whether it came over the net, and not by a unix socket.
+    pub(super) on_net: bool,
+    /// The protocol of the listener.
+    pub(super) speaks: Speaks,
     /// The rules of its edition.
-    pub(super) rules: RequestRules,
+    pub(super) rules: Rc<RequestRules>,
     /// The time when its head was complete.
     pub(super) started: Instant,
     /// The number of the route's pattern, under which it is counted; the service sets it.
     pub(super) route_index: Cell<Option<usize>>,
     /// Its id in the answer, the log and the access log.
     pub(super) id: RequestId,
-    /// The rule that its body breaks.
-    pub(super) fault: Cell<Option<Fault>>,
+    /// The reason why it was refused, or why its body could not be read, as the access log tells it.
+    pub(super) fault: Cell<Option<&'static str>>,
     client_left: Cell<bool>,
 }
 
 impl Link {
-    pub(super) fn new(on_loopback: bool, id: RequestId, rules: RequestRules) -> Rc<Self> {
+    pub(super) fn new(peer: Peer, id: RequestId, rules: Rc<RequestRules>) -> Rc<Self> {
         Rc::new(Self {
-            on_loopback,
+            on_loopback: peer.loopback,
+            on_net: peer.address.is_some(),
+            speaks: peer.speaks,
             rules,
             started: Instant::now(),
             route_index: Cell::new(None),
@@ -47,16 +55,14 @@ impl Link {
         self.client_left.set(true);
     }
 
-    /// Completes when the client has closed its side. It registers no waker: the connection polls the service again after
-    /// it has called `leave`.
-    pub(super) async fn client_left(&self) {
-        poll_fn(|_| {
-            if self.client_left.get() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+    /// The result of `work`; `None` if the client closes its side first. It registers no waker for that: the connection polls
+    /// the service again after it has called `leave`.
+    pub(super) async fn unless_left<W: Future>(&self, mut work: Pin<&mut W>) -> Option<W::Output> {
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.client_left.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
         })
-        .await;
+        .await
     }
 }

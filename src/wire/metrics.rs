@@ -1,4 +1,4 @@
-//! What is counted of requests. Each handler has counters of its own, so that no two threads share a cache line on the way of a
+//! The metrics of requests. Each handler has counters of its own, so that no two threads share a cache line on the way of a
 //! request; a scrape adds them up.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::counters::ConnectionCounters;
 use super::problem::Code;
 use super::route_patterns::RoutePatterns;
-use crate::num::as_f64;
+use crate::num::{as_f64, as_nanos};
 use crate::telemetry::{Histogram, MetricSource, Rows};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
@@ -34,7 +34,7 @@ const SIZES: [f64; 8] = [
 pub(super) const OTHER: &str = "_other";
 
 /// The statuses of answers that are no problems.
-const SUCCESSES: [u16; 5] = [200, 201, 204, 304, 307];
+const SUCCESSES: [u16; 6] = [200, 201, 204, 304, 307, 308];
 
 /// Every status that is counted by itself, in order.
 static STATUSES: LazyLock<Vec<u16>> = LazyLock::new(|| {
@@ -140,8 +140,7 @@ impl HandlerMetrics {
         let code = known.unwrap_or(STATUSES.len());
         add(requests.and_then(|codes| codes.get(code)), 1);
         add(bucket(&route.durations, &BUCKETS, took.as_secs_f64()), 1);
-        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        add(Some(&route.nanoseconds), nanoseconds);
+        add(Some(&route.nanoseconds), as_nanos(took));
         add(bucket(&route.sizes, &SIZES, as_f64(bytes)), 1);
         add(Some(&route.bytes), bytes);
     }

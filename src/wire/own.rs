@@ -9,15 +9,25 @@ use actix_web::test::TestRequest;
 use tokio::time::{Instant, timeout};
 
 use super::edition::Edition;
+use super::hosts::Peer;
 use super::incoming::{Incoming, Responder};
 use super::link::Link;
+use super::pooled_request::PooledRequest;
 use super::request_id::RequestId;
-use super::thread::RequestRules;
 use crate::supervision::contain_future;
+
+/// A fault of the server in the answer to a request of the daemon itself.
+#[derive(Debug)]
+pub(crate) struct OwnFault {
+    /// The end of a sentence about it.
+    pub(crate) told: String,
+    /// Whether the same request may be answered well a little later.
+    pub(crate) may_pass: bool,
+}
 
 /// The reason why a request of the daemon itself has no answer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unanswered {
+enum Unanswered {
     #[error("it is not a URL")]
     Url,
     #[error("there was no answer in time")]
@@ -27,19 +37,27 @@ pub(crate) enum Unanswered {
 }
 
 impl<R: Responder> Edition<R> {
-    /// The status of the answer to a GET of this edition.
-    pub(crate) async fn ask_itself(&self, url: &str) -> Result<StatusCode, Unanswered> {
-        url.parse::<Uri>().map_err(|_| Unanswered::Url)?;
-        let rules = RequestRules {
-            limits: self.limits,
-            logs: self.access_lines,
-            logs_query: self.access_queries,
+    /// The fault of the answer of this edition to a GET, if it is one of the server.
+    pub(crate) async fn own_fault(&self, url: &str) -> Option<OwnFault> {
+        let (told, may_pass) = match self.ask_itself(url).await {
+            Ok(status) if status.is_server_error() => {
+                let passing = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+                (format!("was answered {status}"), passing.contains(&status))
+            }
+            Ok(_) => return None,
+            Err(error) => (format!("failed: {error}"), error == Unanswered::Late),
         };
-        let link = Link::new(false, RequestId::default(), rules);
+        Some(OwnFault { told, may_pass })
+    }
+
+    /// The status of the answer to a GET of this edition.
+    async fn ask_itself(&self, url: &str) -> Result<StatusCode, Unanswered> {
+        url.parse::<Uri>().map_err(|_| Unanswered::Url)?;
+        let link = Link::new(Peer::default(), RequestId::default(), Rc::new(self.rules));
         let mut request = Incoming {
-            request: TestRequest::with_uri(url).to_http_request(),
+            request: PooledRequest::new(TestRequest::with_uri(url).to_http_request()),
             payload: Payload::None,
-            deadline: link.started + self.limits.request_timeout,
+            deadline: link.started + self.rules.limits.request_timeout,
             cross_site: false,
             link: Rc::clone(&link),
         };
@@ -50,7 +68,7 @@ impl<R: Responder> Edition<R> {
                 None => self.responder.slow(&mut request, &matched).await,
             }
         });
-        match timeout(self.limits.request_timeout, answer).await {
+        match timeout(self.rules.limits.request_timeout, answer).await {
             Ok(Ok(response)) => Ok(response.status()),
             Ok(Err(_panic)) => Err(Unanswered::Panicked),
             Err(_elapsed) => Err(Unanswered::Late),

@@ -21,6 +21,7 @@
 //! | 413 | `body_too_large` | past `limits.body`, or a patch that would make a record so long |
 //! | 414 | `uri_too_long` | the target alone is past `limits.headers` |
 //! | 415 | `unsupported_media_type` | with `Accept-Post` or `Accept-Patch` |
+//! | 416 | `range_not_satisfiable` | a range of a file begins behind its end; with `Content-Range` |
 //! | 417 | `expectation_failed` | another expectation than `100-continue` |
 //! | 421 | `misdirected` | a loopback listener was asked under a name that is not this machine's |
 //! | 422 | `validation` | with every violation |
@@ -33,7 +34,7 @@
 //! | 424 | `cancelled` | an operation of an atomic batch that was not done, since another was refused |
 //! | 428 | `precondition_required` | the resource insists on `If-Match` |
 //! | 431 | `head_too_large` | past `limits.headers` |
-//! | 499 | `client_left` | the client closed while its request was queued; it reads this only if it closed one side |
+//! | 499 | `client_left` | the client closed while its request was queued, or the records searched for that it asks for or changes; it reads this only if it closed one side |
 //! | 500 | `internal`, `damaged` | a bug, or damaged data; nothing internal is told |
 //! | 501 | `not_implemented` | a method or a transfer coding that the server does not know |
 //! | 503 | `unavailable`, `overloaded`, `shutting_down`, `outcome_unknown`, `not_ready` | with `Retry-After`, save for the unknown outcome |
@@ -89,8 +90,10 @@ codes! {
     InvalidPath = 400, "invalid_path", "The path is not valid";
     MalformedRequest = 400, "malformed_request", "The request is not valid HTTP";
     NotAvailable = 400, "not_available", "This is not available yet";
+    Unauthorized = 401, "unauthorized", "The client must show a key";
+    NotPermitted = 403, "not_permitted", "The key does not allow this";
     Forbidden = 403, "forbidden", "The server has no permission to read this file";
-    CrossSite = 403, "cross_site", "Web pages, or those of other sites, may not change anything here";
+    CrossSite = 403, "cross_site", "Refused, because a web page of another site could have sent it";
     NotFound = 404, "not_found", "There is nothing here";
     MethodNotAllowed = 405, "method_not_allowed", "The method is not allowed here";
     NotAcceptable = 406, "not_acceptable", "There is no answer in a format that the client accepts";
@@ -106,6 +109,7 @@ codes! {
     BodyTooLarge = 413, "body_too_large", "The body is too large";
     UriTooLong = 414, "uri_too_long", "The target of the request is too long";
     UnsupportedMediaType = 415, "unsupported_media_type", "The media type is not supported";
+    RangeNotSatisfiable = 416, "range_not_satisfiable", "The file has none of the bytes that are asked for";
     ExpectationFailed = 417, "expectation_failed", "The server can't do what the request expects";
     Misdirected = 421, "misdirected", "The server does not answer to this host name";
     Validation = 422, "validation", "The record is not valid";
@@ -114,15 +118,15 @@ codes! {
     PatchTest = 409, "patch_test", "A test of the patch found another value";
     PatchMisfit = 422, "patch_misfit", "The patch does not fit the record";
     InexactNumber = 422, "inexact_number", "A number would not keep its value";
-    KeyReused = 422, "key_reused", "The Idempotency-Key is another request's";
+    KeyReused = 422, "key_reused", "The Idempotency-Key was used for another request";
     Cancelled = 424, "cancelled", "Another operation of the batch was refused";
-    ClientLeft = 499, "client_left", "The client closed its side while the request waited for its turn";
+    ClientLeft = 499, "client_left", "The client closed the connection before the answer was ready";
     PreconditionRequired = 428, "precondition_required", "A change needs an If-Match header";
     HeadTooLarge = 431, "head_too_large", "The request's headers are too large";
     Internal = 500, "internal", "An error happened in the server";
     Damaged = 500, "damaged", "The stored record is damaged";
-    NotImplemented = 501, "not_implemented", "The server does not know this";
-    Unavailable = 503, "unavailable", "A part of the server is being restarted";
+    NotImplemented = 501, "not_implemented", "The server does not implement this method or transfer coding";
+    Unavailable = 503, "unavailable", "A part of the server can't answer at present";
     Overloaded = 503, "overloaded", "Too many requests are waiting";
     ShuttingDown = 503, "shutting_down", "The server, or this part of it, is stopped";
     OutcomeUnknown = 503, "outcome_unknown", "It is not known whether the change was made";
@@ -148,7 +152,7 @@ impl Code {
         self.row().2
     }
 
-    /// When to come again if nobody knows better. Not where the first attempt may have been successful.
+    /// The time after which to come again if nobody knows better. Not where the first attempt may have been successful.
     fn retry_after(self) -> Option<Duration> {
         (self.status() == 503 && self != Self::OutcomeUnknown).then_some(RETRY_AFTER)
     }
@@ -239,11 +243,20 @@ impl Problem {
             .header(header::ALLOW, allow)
     }
 
-    /// A 415 with what is taken, in the header that says so for the request's method.
-    pub(crate) fn unsupported(name: HeaderName, accept: impl Into<String>) -> Self {
+    /// A 415 that tells the media type that was sent, if any, and the ones that are taken. These are also in the header `name`,
+    /// which is the one for them in answers to the request's method.
+    pub(crate) fn unsupported(
+        sent: Option<&str>,
+        name: HeaderName,
+        accept: impl Into<String>,
+    ) -> Self {
         let accept = accept.into();
+        let detail = match sent {
+            Some(sent) => format!("the Content-Type is {sent}; send {accept}"),
+            None => format!("the request has no Content-Type; send {accept}"),
+        };
         Self::new(Code::UnsupportedMediaType)
-            .detail(format!("send {accept}"))
+            .detail(detail)
             .header(name, accept)
     }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::telemetry::Counter;
 
-/// How many patterns may come by reloads, beside those of the start. Requests of more are counted without a route.
+/// The most patterns that may come by reloads, beside those of the start. Requests of more are counted without a route.
 const PATTERNS_TO_COME: usize = 4096;
 
 /// The patterns of all routes that there are and were.

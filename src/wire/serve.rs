@@ -19,7 +19,9 @@ use super::http2;
 use super::incoming::Responder;
 use super::recorder::Recorder;
 use super::socket::{LazySocket, Socket};
-use super::thread::{Call, RequestRules, Thread};
+use super::thread::{ServiceCall, Thread};
+use super::tls::{self, OpenedConnection, Speaks, ThreadTls};
+use super::transport::Transport;
 use super::wait::CurrentWait;
 use crate::supervision::StartError;
 
@@ -38,22 +40,16 @@ impl Service {
         let counters = Arc::clone(&parts.counters);
         let drain = parts.drain.follow();
         let recorder = Recorder::new(Arc::clone(&parts.metrics), parts.access.clone());
+        let tls = ThreadTls::new(Arc::clone(&parts.tls));
         let edition = ThreadEdition::follow(&parts.editions);
         let current = Rc::clone(&edition);
-        let rules = Box::new(move || {
-            let edition = current.look();
-            RequestRules {
-                limits: edition.limits,
-                logs: edition.access_lines,
-                logs_query: edition.access_queries,
-            }
-        });
+        let rules = Box::new(move || Rc::clone(&current.look().rules));
         let app = app(Worker::new(parts, edition));
         let app = app.new_service(()).await;
         let app = app.map_err(|()| StartError::failed("the actix-web App did not start"))?;
-        let call: Box<Call> = Box::new(move |request| app.call(request));
+        let call: Box<ServiceCall> = Box::new(move |request| app.call(request));
         Ok(Self {
-            thread: Thread::new(call, rules, counters, drain, recorder),
+            thread: Thread::new(call, rules, counters, drain, recorder, tls),
         })
     }
 
@@ -67,12 +63,42 @@ impl Service {
     ) -> LocalBoxFuture<'static, ()> {
         let thread = Rc::clone(&self.thread);
         count(&thread.counters.connections);
-        let connection = Http1::new(&thread, LazySocket::new(socket), peer, Arc::clone(wait));
-        Box::pin(async move {
-            if let Some(begun) = connection.run().await {
-                Box::pin(http2::serve(thread, begun, peer)).await;
+        let wait = Arc::clone(wait);
+        match peer.speaks {
+            Speaks::Http => {
+                let transport = Transport::Plain(LazySocket::new(socket));
+                Box::pin(run(thread, transport, peer, wait))
             }
-        })
+            Speaks::Https => Box::pin(async move {
+                // Its handshake is gone from memory when it is complete.
+                match Box::pin(tls::open(&thread, socket, peer, &wait)).await {
+                    Some(OpenedConnection::Session(session)) => {
+                        run(thread, session, peer, wait).await;
+                    }
+                    Some(OpenedConnection::ClearText(socket, sent)) => {
+                        let transport = Transport::Plain(socket);
+                        let connection = Http1::new(&thread, transport, peer, wait);
+                        Box::pin(connection.refuse_clear_text(sent)).await;
+                    }
+                    None => {}
+                }
+            }),
+        }
+    }
+}
+
+/// Serves a connection to its end.
+fn run(
+    thread: Rc<Thread>,
+    transport: Transport,
+    peer: Peer,
+    wait: Arc<CurrentWait>,
+) -> impl Future<Output = ()> {
+    let connection = Http1::new(&thread, transport, peer, wait);
+    async move {
+        if let Some(begun) = connection.run().await {
+            Box::pin(http2::serve(thread, begun, peer)).await;
+        }
     }
 }
 

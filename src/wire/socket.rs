@@ -96,6 +96,12 @@ impl LazySocket {
         })
     }
 
+    /// Writes the beginning of `bytes` if there is room at once. It can be called without a runtime.
+    pub(super) fn try_send(&self, bytes: &[u8]) {
+        // Nobody waits for what has no room.
+        let _sent_or_full = send(&*self.socket, bytes, SendFlags::NOSIGNAL);
+    }
+
     /// Writes `count` bytes of a file, or fewer, from `offset` on, without a copy.
     pub(super) fn poll_send_file(
         &mut self,

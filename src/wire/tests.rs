@@ -8,7 +8,7 @@ mod served;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::{
     ConnectionCounters, Drain, Editions, HandlerCounters, HandlerMetrics, HttpMetrics, Incoming,
-    Parts, Peer, Responder, Response, RoutePatterns, Service, Socket, read_body,
+    Parts, Peer, Responder, Response, RoutePatterns, Service, Socket, Speaks, read_body,
 };
 
 use crate::settings::LimitSettings;
@@ -31,15 +31,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A client by a listener that all the world reaches.
-fn peer(address: std::net::SocketAddr) -> Peer {
+pub(super) fn peer(address: std::net::SocketAddr) -> Peer {
     Peer {
         address: Some(address),
         loopback: false,
+        speaks: Speaks::Http,
     }
 }
 
 /// The socket of a stream, as a listener hands it over.
-fn socket(stream: TcpStream) -> Socket {
+pub(super) fn socket(stream: TcpStream) -> Socket {
     // As the listening sockets hand it down.
     stream.set_nodelay(true).unwrap();
     stream.into_std().unwrap().into()
@@ -47,7 +48,7 @@ fn socket(stream: TcpStream) -> Socket {
 
 /// Does as it is told.
 #[derive(Debug)]
-struct Told;
+pub(super) struct Told;
 
 fn said(text: &str) -> Response {
     let body = BoxBody::new(text.to_owned());
@@ -69,6 +70,16 @@ fn streamed() -> Response {
     HttpResponse::with_body(actix_web::http::StatusCode::OK, body)
 }
 
+/// Letters in their order. They are shared, so that no answer holds them.
+static LETTERS: LazyLock<Bytes> =
+    LazyLock::new(|| (b'a'..=b'z').cycle().take(30_000_000).collect());
+
+/// As many letters.
+fn letters(bytes: usize) -> Response {
+    let body = LETTERS.slice(..bytes);
+    HttpResponse::with_body(actix_web::http::StatusCode::OK, BoxBody::new(body))
+}
+
 impl Responder for Told {
     type Matched = ();
 
@@ -81,6 +92,11 @@ impl Responder for Told {
     }
 
     fn quick(&self, request: &Incoming, (): &(), _: Instant) -> Option<Response> {
+        match request.path() {
+            "/large" => return Some(letters(3_000_000)),
+            "/endless" => return Some(letters(30_000_000)),
+            _ => {}
+        }
         assert_ne!(request.path(), "/panic-quick", "as ordered");
         let at_once = request.path().starts_with("/quick");
         at_once.then(|| said(request.path()))
@@ -120,6 +136,7 @@ impl Server {
             idle_timeout: PATIENCE,
             stall_timeout: PATIENCE,
             list_records: std::num::NonZeroUsize::MIN,
+            kept_lists: 1 << 20,
             batch: std::num::NonZeroUsize::MIN,
             batch_bytes: 1000,
         })
@@ -133,6 +150,7 @@ impl Server {
             counters: Arc::new(ConnectionCounters::default()),
             drain: Drain::new(PATIENCE),
             access: None,
+            tls: Arc::default(),
         });
         Self {
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),

@@ -11,23 +11,25 @@ use futures_util::future::LocalBoxFuture;
 
 use super::counters::ConnectionCounters;
 use super::drain::LocalDrain;
+use super::edition::RequestRules;
 use super::http2::UnansweredOfThread;
 use super::recorder::Recorder;
+use super::tls::ThreadTls;
 use crate::settings::LimitSettings;
 
 /// An answer that is being made.
 pub(super) type Answering = LocalBoxFuture<'static, Result<ServiceResponse, actix_web::Error>>;
 /// Answers a request.
-pub(super) type Call = dyn Fn(Request) -> Answering;
+pub(super) type ServiceCall = dyn Fn(Request) -> Answering;
 
 /// The most bytes that are read at a time.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// The state that all connections of one thread share.
 pub(super) struct Thread {
-    pub(super) call: Box<Call>,
+    pub(super) call: Box<ServiceCall>,
     /// Looks for the current edition, which is that of the next call.
-    rules: Box<dyn Fn() -> RequestRules>,
+    rules: Box<dyn Fn() -> Rc<RequestRules>>,
     pub(super) counters: Arc<ConnectionCounters>,
     pub(super) drain: Rc<LocalDrain>,
     pub(super) recorder: Rc<Recorder>,
@@ -36,17 +38,8 @@ pub(super) struct Thread {
     /// The buffer for the head of the next answer.
     pub(super) out: Cell<Vec<u8>>,
     pub(super) unanswered: UnansweredOfThread,
+    pub(super) tls: ThreadTls,
     date: RefCell<Date>,
-}
-
-/// The rules of an edition for requests, besides their answers.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RequestRules {
-    pub(super) limits: LimitSettings,
-    /// Whether the access log has the query.
-    pub(super) logs_query: bool,
-    /// Whether its answer has a line in the access log.
-    pub(super) logs: bool,
 }
 
 /// The time as HTTP writes it.
@@ -58,11 +51,12 @@ struct Date {
 
 impl Thread {
     pub(super) fn new(
-        call: Box<Call>,
-        rules: Box<dyn Fn() -> RequestRules>,
+        call: Box<ServiceCall>,
+        rules: Box<dyn Fn() -> Rc<RequestRules>>,
         counters: Arc<ConnectionCounters>,
         drain: Rc<LocalDrain>,
         recorder: Rc<Recorder>,
+        tls: ThreadTls,
     ) -> Rc<Self> {
         Rc::new(Self {
             call,
@@ -73,12 +67,13 @@ impl Thread {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             out: Cell::default(),
             unanswered: UnansweredOfThread::default(),
+            tls,
             date: RefCell::default(),
         })
     }
 
     /// The rules of the current edition. The call that follows at once has the same edition.
-    pub(super) fn rules(&self) -> RequestRules {
+    pub(super) fn rules(&self) -> Rc<RequestRules> {
         (self.rules)()
     }
 

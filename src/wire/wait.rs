@@ -1,4 +1,4 @@
-//! What a connection waits for, as whoever looks for room among the connections sees it.
+//! The current wait of a connection, for the search for connections that may be closed when there is no room.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,6 +9,8 @@ pub(crate) enum ClientWait {
     Request,
     /// The rest of a head that has begun.
     RestOfHead,
+    /// The rest of a handshake of TLS.
+    Handshake,
     /// A body, or nothing: a request is answered.
     Other,
 }
@@ -18,6 +20,7 @@ pub(crate) enum ClientWait {
 pub(crate) struct CurrentWait {
     request: AtomicBool,
     rest_of_head: AtomicBool,
+    handshake: AtomicBool,
 }
 
 impl CurrentWait {
@@ -27,6 +30,8 @@ impl CurrentWait {
             .store(is(ClientWait::Request), Ordering::Relaxed);
         self.rest_of_head
             .store(is(ClientWait::RestOfHead), Ordering::Relaxed);
+        self.handshake
+            .store(is(ClientWait::Handshake), Ordering::Relaxed);
     }
 
     /// The last one that was set.
@@ -35,6 +40,8 @@ impl CurrentWait {
             ClientWait::Request
         } else if self.rest_of_head.load(Ordering::Relaxed) {
             ClientWait::RestOfHead
+        } else if self.handshake.load(Ordering::Relaxed) {
+            ClientWait::Handshake
         } else {
             ClientWait::Other
         }

@@ -5,7 +5,7 @@
 //! counts for the one that it is in). The figures are microseconds for each request: the share of the samples times the CPU
 //! time of a request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,8 +14,13 @@ use std::time::Duration;
 
 /// Samples each second.
 const FREQUENCY: &str = "1999";
-/// Parts that take less in every column are not printed.
-const SMALL_US: f64 = 0.1;
+/// A part with a smaller share of every column is added up with others.
+const SMALL: f64 = 0.01;
+/// The beginnings of the names of parts in the kernel, and of those of this crate.
+const KERNEL: &str = "kernel: ";
+const OURS: &str = "our ";
+/// Time in the kernel that is not under a system call.
+const FAULTS: &str = "interrupts and faults";
 
 /// Microseconds for each part.
 pub(crate) type Parts = BTreeMap<String, f64>;
@@ -89,10 +94,7 @@ fn part(frames: &[(&str, &str)]) -> Option<String> {
     if file.starts_with('[') && !file.contains("vdso") {
         let kernel = frames.iter().take_while(|(_, file)| file.starts_with('['));
         let call = kernel.filter_map(|(symbol, _)| symbol.strip_prefix("__x64_sys_"));
-        return Some(format!(
-            "kernel: {}",
-            call.last().unwrap_or("interrupts and faults")
-        ));
+        return Some(format!("{KERNEL}{}", call.last().unwrap_or(FAULTS)));
     }
     if symbol.starts_with("_rjem") || symbol.contains("rallocx") || symbol.contains("jemalloc") {
         return Some("allocator".to_owned());
@@ -118,44 +120,111 @@ fn crate_of(symbol: &str) -> Option<String> {
     let mut names = foreign.unwrap_or("std::").split("::");
     let name = names.next()?;
     match names.next() {
-        Some(room) if name == "perennial" => Some(format!("our {room}")),
+        Some(room) if name == "perennial" => Some(format!("{OURS}{room}")),
         _ => Some(name.to_owned()),
     }
 }
 
-/// Prints a row for each part, and a column for each server by its name.
-pub(crate) fn print(title: &str, columns: &[(&str, Parts)]) {
-    println!("\n{title}: us of CPU time for each request");
-    print!("{:34}", "");
-    for (name, _) in columns {
-        print!("{name:>18}");
+/// One server with one load.
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) parts: Parts,
+    /// The column that it is compared with, and the highest allowed ratio to it.
+    pub(crate) aim: Option<(usize, f64)>,
+}
+
+impl Column {
+    fn all(&self) -> f64 {
+        self.sum(|_| true)
     }
-    println!();
-    let mut rows: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for (at, (_, column)) in columns.iter().enumerate() {
-        for (part, us) in column {
-            let side = if part.starts_with("kernel") {
-                "the kernel"
-            } else {
-                "the program"
-            };
-            for name in [part, side, "all"] {
-                let row = rows.entry(name).or_insert_with(|| vec![0.0; columns.len()]);
-                if let Some(cell) = row.get_mut(at) {
-                    *cell += us;
-                }
-            }
+
+    /// The sum of the parts that `of` chooses.
+    fn sum(&self, of: impl Fn(&str) -> bool) -> f64 {
+        let parts = self.parts.iter().filter(|(part, _)| of(part));
+        // The sum of nothing is -0.0.
+        parts.map(|(_, us)| us).sum::<f64>() + 0.0
+    }
+}
+
+/// Prints a table in Markdown with a row for each part, and below it the names of the parts that it adds up, which are small in
+/// every column.
+pub(crate) fn print(title: &str, columns: &[Column]) {
+    println!("\n## {title}\n");
+    row("us of CPU time for each request", columns, |column| {
+        column.name.clone()
+    });
+    println!("| --- |{}", " ---: |".repeat(columns.len()));
+    figures("all", columns, Column::all);
+    if columns.iter().any(|column| column.aim.is_some()) {
+        row("times the server beside it", columns, |column| {
+            let beside = column.aim.and_then(|(at, _)| columns.get(at));
+            beside.map_or_else(String::new, |beside| {
+                format!("{:.2}", column.all() / beside.all())
+            })
+        });
+        row("aim", columns, |column| {
+            column
+                .aim
+                .map_or_else(String::new, |(_, aim)| format!("{aim:.2}"))
+        });
+    }
+    let mut small = Vec::new();
+    for (side, of_kernel) in [("the kernel", true), ("the program", false)] {
+        figures(side, columns, |column| {
+            column.sum(|part| is_of_kernel(part) == of_kernel)
+        });
+        let names = columns.iter().flat_map(|column| column.parts.keys());
+        let names: BTreeSet<&String> = names
+            .filter(|part| is_of_kernel(part) == of_kernel)
+            .collect();
+        let share = |column: &Column, part: &str| {
+            column.parts.get(part).copied().unwrap_or_default() / column.all()
+        };
+        let largest = |part: &str| {
+            let shares = columns.iter().map(|column| share(column, part));
+            shares.fold(0.0, f64::max)
+        };
+        let mut by_size: Vec<(f64, &str)> = names
+            .iter()
+            .map(|part| (largest(part), part.as_str()))
+            .collect();
+        by_size.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+        let (shown, rest): (Vec<_>, Vec<_>) =
+            by_size.into_iter().partition(|(share, _)| *share >= SMALL);
+        for (_, part) in shown {
+            figures(&format!("- {}", plain(part)), columns, |column| {
+                column.sum(|other| other == part)
+            });
+        }
+        if !rest.is_empty() {
+            figures("- the rest", columns, |column| {
+                column.sum(|other| rest.iter().any(|(_, part)| other == *part))
+            });
+            let names: Vec<String> = rest.iter().map(|(_, part)| plain(part)).collect();
+            small.push(format!("of {side}: {}", names.join(", ")));
         }
     }
-    let largest = |row: &[f64]| row.iter().copied().fold(0.0, f64::max);
-    let mut rows: Vec<(&str, Vec<f64>)> = rows.into_iter().collect();
-    rows.retain(|(_, row)| largest(row) >= SMALL_US);
-    rows.sort_by(|(_, one), (_, other)| largest(other).total_cmp(&largest(one)));
-    for (part, row) in rows {
-        print!("{part:34}");
-        for us in row {
-            print!("{us:>18.1}");
-        }
-        println!();
+    println!("\nThe rest {}.", small.join("; "));
+}
+
+fn is_of_kernel(part: &str) -> bool {
+    part.starts_with(KERNEL)
+}
+
+/// The name of a part in a table.
+fn plain(part: &str) -> String {
+    match (part.strip_prefix(KERNEL), part.strip_prefix(OURS)) {
+        (Some(FAULTS), _) => FAULTS.to_owned(),
+        (Some(name), _) | (None, Some(name)) => format!("`{name}`"),
+        (None, None) => part.to_owned(),
     }
+}
+
+fn figures(name: &str, columns: &[Column], of: impl Fn(&Column) -> f64) {
+    row(name, columns, |column| format!("{:.1}", of(column)));
+}
+
+fn row(name: &str, columns: &[Column], of: impl Fn(&Column) -> String) {
+    let cells: Vec<String> = columns.iter().map(of).collect();
+    println!("| {name} | {} |", cells.join(" | "));
 }

@@ -71,8 +71,13 @@ fn profiles(folder: &Path, server: &Server) {
         };
         profile::parts(server.process.id(), folder, load)
     };
-    let columns = [("1 connection", of(1)), ("64 connections", of(WRITERS))];
-    profile::print("a durable write of 1 KiB", &columns);
+    let column = |name: &str, clients| profile::Column {
+        name: name.to_owned(),
+        parts: of(clients),
+        aim: None,
+    };
+    let columns = [column("1 connection", 1), column("64 connections", WRITERS)];
+    profile::print("A durable write of 1 KiB", &columns);
 }
 
 /// Measures durable writes and the raw loop.

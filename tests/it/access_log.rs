@@ -12,26 +12,35 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::daemon::{TestDaemon, metric};
 
-/// All lines of the access log files in `dir`.
+/// All lines of the access log files in `dir`. A line that the daemon is writing, so that its end is not there yet, is left out.
 pub(crate) fn lines(dir: &Path) -> Vec<Value> {
     let files = fs::read_dir(dir).unwrap();
     let files = files.map(|file| file.unwrap().path()).filter(|path| {
         let name = path.file_name().unwrap().to_str().unwrap();
         name.starts_with("access.")
     });
-    let texts = files.map(|path| fs::read_to_string(path).unwrap());
-    let parse = |line: &str| serde_json::from_str(line).unwrap();
-    texts
-        .flat_map(|text| text.lines().map(parse).collect::<Vec<_>>())
+    let bytes = files.map(|path| fs::read(path).unwrap());
+    let parse = |line: &[u8]| serde_json::from_slice(line).unwrap();
+    bytes
+        .flat_map(|bytes| {
+            let complete = bytes.split_inclusive(|byte| *byte == b'\n');
+            let complete = complete.filter(|line| line.ends_with(b"\n"));
+            complete.map(parse).collect::<Vec<_>>()
+        })
         .collect()
 }
 
 /// Starts a daemon whose log files are in the returned folder.
 fn start(more: &str) -> (TestDaemon, PathBuf) {
+    start_with(more, "PERENNIAL__SERVER__DRAIN=20s")
+}
+
+/// The same with one more setting from the environment.
+pub(crate) fn start_with(more: &str, setting: &str) -> (TestDaemon, PathBuf) {
     let mut daemon = TestDaemon::prepare(more);
     let logs = daemon.folder().join("logs");
     let folder = format!("PERENNIAL__LOGGING__FILE__DIR={}", logs.display());
-    daemon.run_under(&["env", &folder]);
+    daemon.run_under(&["env", &folder, setting]);
     daemon.spawn();
     daemon.wait_ready();
     (daemon, logs)

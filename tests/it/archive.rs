@@ -12,6 +12,10 @@ use tempfile::TempDir;
 
 use crate::client::{self, Client};
 use crate::daemon::{BINARY, TestDaemon, metric};
+use crate::file_faults::HungMount;
+
+/// The time that a hundred writes take at most on a busy machine, one after the other: none of them waits for the archive.
+const LIMIT: Duration = Duration::from_secs(10);
 
 struct Archived {
     other: TempDir,
@@ -27,6 +31,14 @@ impl Archived {
         let more = format!("[storage]\narchive = '{}'\n", archive.display());
         let daemon = TestDaemon::prepare(&more);
         Self { other, daemon }
+    }
+
+    /// Makes each write wait for the archive, with these settings of `storage` besides.
+    fn sync(&self, more: &str) {
+        let config = fs::read_to_string(self.daemon.config()).unwrap();
+        let storage = format!("[storage]\narchive_sync = \"always\"\n{more}");
+        let config = config.replace("[storage]\n", &storage);
+        fs::write(self.daemon.config(), config).unwrap();
     }
 
     fn archive(&self) -> PathBuf {
@@ -88,6 +100,21 @@ fn a_store_that_is_gone_starts_again_from_its_archive() {
     for path in &written {
         assert_eq!(client.get(path).unwrap().status, 200, "{path}");
     }
+    // The other store may have gone on: what it gave for a change that this one lacks must not come again.
+    let path = written.first().unwrap();
+    let tag = |client: &mut Client| {
+        let put = client.json("PUT", path, &json!({"n": "again"})).unwrap();
+        put.expect(200).header("etag").unwrap().to_owned()
+    };
+    let here = tag(&mut client);
+    archived.daemon.restart();
+    let there = tag(&mut Client::connect(archived.daemon.public()).unwrap());
+    assert_eq!(here.split('-').next(), there.split('-').next());
+    assert_ne!(here, there);
+    let since = there.trim_matches('"');
+    let feed = format!("/books/_changes?_since={since}");
+    let json = [("accept", "application/json")];
+    client.send("GET", &feed, &json, None).unwrap().expect(410);
 }
 
 #[test]
@@ -117,9 +144,9 @@ fn an_archive_that_is_away_holds_nothing_up_and_catches_up() {
 }
 
 #[test]
-fn an_archive_that_hangs_holds_nothing_up_and_catches_up() {
+fn an_archive_that_can_not_be_written_holds_nothing_up_and_catches_up() {
     let mut archived = Archived::prepare();
-    // Whoever opens a pipe waits for the other end.
+    // Whoever waits for the other end of a pipe waits for ever.
     let pipe = archived.archive().join("journal/000000000001.journal");
     fs::create_dir(archived.archive().join("journal")).unwrap();
     assert!(
@@ -140,10 +167,80 @@ fn an_archive_that_hangs_holds_nothing_up_and_catches_up() {
     client::get(archived.daemon.admin(), "/readyz").expect(200);
     let moved = archived.other.path().join("pipe");
     fs::rename(&pipe, &moved).unwrap();
-    drop(fs::OpenOptions::new().write(true).open(&moved).unwrap());
     archived.caught_up();
     archived.daemon.kill9();
     assert_eq!(archived.changes(), 100);
+}
+
+#[test]
+fn an_archive_whose_disk_hangs_holds_nothing_up_and_catches_up() {
+    let mut archived = Archived::prepare();
+    let lags = |daemon: &TestDaemon| {
+        let seconds = metric(&daemon.metrics(), "perennial_archive_lag_seconds", "");
+        seconds.unwrap() > 0.5
+    };
+    // It hangs from the start on, and later while it is in use.
+    for round in 1..=2 {
+        let Some(hung) = HungMount::over(&archived.archive()) else {
+            return;
+        };
+        if round == 1 {
+            archived.daemon.restart();
+        }
+        let begun = Instant::now();
+        archived.write(100);
+        assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
+        archived.daemon.wait_until("it lags", lags);
+        assert!(archived.lag() >= 100.0);
+        client::get(archived.daemon.admin(), "/readyz").expect(200);
+        drop(hung);
+        archived.caught_up();
+    }
+    archived.daemon.kill9();
+    assert_eq!(archived.changes(), 200);
+}
+
+#[test]
+fn with_archive_sync_an_archive_whose_disk_hangs_is_told_of_and_writes_are_refused_at_once() {
+    let mut archived = Archived::prepare();
+    archived.sync("flush_limit = \"1s\"\n");
+    archived.daemon.restart();
+    archived.write(1);
+    let Some(hung) = HungMount::over(&archived.archive()) else {
+        return;
+    };
+    let record = json!({ "n": 0 });
+    let post = |daemon: &TestDaemon| client::post(daemon.public(), "/books", &record);
+    let unknown = post(&archived.daemon).expect(503);
+    assert!(
+        unknown.text().contains("outcome_unknown"),
+        "{}",
+        unknown.text()
+    );
+    let begun = Instant::now();
+    let refused = post(&archived.daemon).expect(503);
+    assert!(
+        refused.text().contains("archive_sync"),
+        "{}",
+        refused.text()
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    let ready = client::get(archived.daemon.admin(), "/readyz/storage").expect(503);
+    assert!(ready.text().contains("archive_sync"), "{}", ready.text());
+    archived.daemon.wait_for_log("look at its disk");
+    drop(hung);
+    archived
+        .daemon
+        .wait_until("writes are taken again", |daemon| {
+            post(daemon).status == 201
+        });
+    archived.daemon.wait_for_log("the archive is written again");
+    // One that was answered with an unknown outcome may be there, too.
+    assert!(archived.changes() >= 3);
 }
 
 fn copy_all(from: &Path, to: &Path) {
@@ -154,9 +251,7 @@ fn copy_all(from: &Path, to: &Path) {
 #[test]
 fn with_archive_sync_a_write_is_answered_when_the_archive_has_it() {
     let mut archived = Archived::prepare();
-    let config = fs::read_to_string(archived.daemon.config()).unwrap();
-    let config = config.replace("[storage]\n", "[storage]\narchive_sync = \"always\"\n");
-    fs::write(archived.daemon.config(), config).unwrap();
+    archived.sync("");
     archived.daemon.restart();
     for n in 1..=5 {
         archived.write(20);

@@ -263,16 +263,16 @@ fn a_backup_under_load_restores_each_moment_that_it_has() {
         };
         let (output, into) = restore(n, &named);
         let told = expect(&output, 0);
+        let end = if n % 2 == 0 { "\n" } else { ", of 20" };
         assert!(
-            told.contains(&format!("after change {at}\n")),
+            told.contains(&format!("after change {at}{end}")),
             "{named}: {told}"
         );
         let model = history.after(at);
         for resource in ["books", "counted"] {
-            let prefix = format!("/{resource}/");
             let there = model
                 .keys()
-                .filter(|path| path.starts_with(&prefix))
+                .filter(|path| path.starts_with(&format!("/{resource}/")))
                 .count();
             let line = format!("{resource}: {there}\n");
             assert!(there == 0 || told.contains(&line), "{named}: {told}");
@@ -379,7 +379,7 @@ fn a_backup_or_a_restore_that_was_killed_leaves_nothing_half() {
         killed += u32::from(!ended);
         if into.join("marks").exists() {
             let mut restored = TestDaemon::prepare_on(&into, "");
-            restored.restart();
+            restored.restart_to_open();
             let list = restored.get("/books?_end=1").expect(200);
             assert_eq!(list.header("x-total-count"), Some("2000"), "after {n}");
             restored.kill9();
@@ -391,7 +391,7 @@ fn a_backup_or_a_restore_that_was_killed_leaves_nothing_half() {
     assert!(told.contains("2000 records"), "{told}");
     let mut restored = TestDaemon::prepare_on(&into, "");
     expect(&run(&restored, &["check", "--data"]), 0);
-    restored.restart();
+    restored.restart_to_open();
     let list = restored.get("/books?_end=1").expect(200);
     assert_eq!(list.header("x-total-count"), Some("2000"));
 }
@@ -497,4 +497,13 @@ fn the_history_of_a_restored_folder_begins_after_its_snapshot() {
     let told = expect(&run(&restored, &["history", "counted/1"]), 0);
     assert!(told.contains("{\"id\":1,\"n\":1}"), "{told}");
     assert!(told.contains("the journal begins with change 3:"), "{told}");
+    // Whoever asks for changes that are not there hears it.
+    for (from, code) in [("1", 1), ("2", 1), ("3", 0), ("4", 0)] {
+        let output = run(&restored, &["journal", "--from", from]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{from}: {told}");
+        assert_eq!(told.contains("begins with change 3:"), code == 1, "{told}");
+    }
+    let both = run(&restored, &["journal", "--from", "1", "--verify"]);
+    assert_eq!(both.status.code(), Some(64));
 }

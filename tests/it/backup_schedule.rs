@@ -185,7 +185,7 @@ fn a_panic_in_the_middle_leaves_no_half_backup_and_no_other_part_notices() {
 
 #[test]
 fn a_kill_in_the_middle_leaves_no_half_backup() {
-    let mut scheduled = Scheduled::prepare("drill = \"never\"");
+    let mut scheduled = Scheduled::prepare("drill = \"never\"\nkeep = { last = 1000 }");
     scheduled.daemon.restart();
     scheduled.write(400, 20_000);
     scheduled

@@ -314,6 +314,8 @@ fn all_that_match_are_changed_or_none() {
         (&same["code"], &same["fields"]),
         (&json!("duplicate_value"), &json!(["code"]))
     );
+    let told = json!({"code": "another record has the same value"});
+    assert_eq!(same["errors"], told, "for forms");
     let minimal = ("prefer", "return=minimal");
     let gone = send(
         &daemon,
@@ -490,7 +492,7 @@ fn too_many_matches_are_the_refusal_of_their_operation() {
     let ops = json!([
         {"method": "DELETE", "path": "/albums?stock_lt=3", "max_affected": 2},
         op("POST", "/albums", json!({"title": "a", "stock": -1})),
-        {"method": "DELETE", "path": "/albums?stock_gt=8", "max_affected": 2},
+        {"method": "DELETE", "path": "/albums?stock_gt=8", "max_affected": 2.0},
     ]);
     let atomic = batch(&daemon, &json!({"ops": ops}));
     let told = atomic.clone().expect(400).json();
@@ -519,6 +521,14 @@ fn what_is_no_batch_is_refused() {
         ("{\"ops\":[{}]}", "`method` is missing"),
         ("{\"mode\":\"some\",\"ops\":[]}", "`some` is none of"),
         ("{\"ops\":{}}", "an array is wanted, not an object"),
+        (
+            r#"{"ops":[{"method":"DELETE","path":"/books?a=1","max_affected":-1}]}"#,
+            "a whole number, 0 or more is wanted, not the number -1",
+        ),
+        (
+            r#"{"ops":[{"method":"DELETE","path":"/books?a=1","max_affected":1.5}]}"#,
+            "a whole number, 0 or more is wanted, not the number 1.5",
+        ),
         ("{\"ops\":[],\"x\":1}", "`x` means nothing here"),
     ] {
         let refused = send(&daemon, "POST", "/_batch", &[], wrong);

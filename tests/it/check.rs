@@ -264,9 +264,24 @@ fn the_data_folder_is_read_whole_whether_a_daemon_uses_it_or_not() {
     let told = check(65);
     assert!(told.contains("000000000001.journal"), "{told}");
     assert!(told.contains("another copy has all"), "{told}");
+    // The view has all, but it can't be copied to be read: that is not known then.
+    let output = Command::new(BINARY)
+        .args(["check", "--data", &file])
+        .env("TMPDIR", "/nowhere")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{told}");
+    assert!(told.contains("the view was not compared"), "{told}");
+    assert!(
+        told.contains("TMPDIR") && !told.contains("salvage"),
+        "{told}"
+    );
     fs::remove_file(&segment).unwrap();
     fs::create_dir(&segment).unwrap();
-    check(75);
+    let told = check(65);
+    assert!(told.contains("it is no regular file"), "{told}");
+    assert!(told.contains("another copy has all"), "{told}");
     fs::remove_dir(&segment).unwrap();
     fs::write(&segment, whole).unwrap();
     check(0);

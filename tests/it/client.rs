@@ -4,8 +4,11 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -77,11 +80,12 @@ impl Response {
 /// The status, the HTTP version and the headers.
 type Head = (u16, String, Vec<(String, String)>);
 
-/// A TCP or a unix socket connection.
+/// A TCP or a unix socket connection, or one that speaks TLS.
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl io::Read for Socket {
@@ -89,6 +93,7 @@ impl io::Read for Socket {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -98,12 +103,24 @@ impl io::Write for Socket {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+            Self::Tls(stream) => stream.flush(),
+        }
     }
+}
+
+fn tcp(host: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&host, timeout)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    Ok(stream)
 }
 
 /// One connection, kept open between requests.
@@ -120,14 +137,33 @@ impl Client {
 
     /// As `connect`; every read and write gives up after `timeout`.
     pub(crate) fn connect_with(host: SocketAddr, timeout: Duration) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&host, timeout)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(timeout))?;
-        stream.set_write_timeout(Some(timeout))?;
+        let stream = tcp(host, timeout)?;
         Ok(Self {
             stream: BufReader::new(Socket::Tcp(stream)),
             host: host.to_string(),
         })
+    }
+
+    /// Connects to an address that speaks TLS.
+    pub(crate) fn connect_tls(host: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        let session = ClientConnection::new(Arc::clone(config), name);
+        let session = session.map_err(io::Error::other)?;
+        let stream = StreamOwned::new(session, tcp(host, TIMEOUT)?);
+        Ok(Self {
+            stream: BufReader::new(Socket::Tls(Box::new(stream))),
+            host: host.to_string(),
+        })
+    }
+
+    /// Has the kernel keep little of what comes until it is read; without this it may keep 32 MiB. Much less than this would be
+    /// read slowly, in small steps.
+    pub(crate) fn keep_little_unread(&self) -> io::Result<()> {
+        match self.stream.get_ref() {
+            Socket::Tcp(stream) => socket2::SockRef::from(stream).set_recv_buffer_size(256 << 10),
+            // What is not read stays in the buffer of the sender there.
+            Socket::Unix(_) | Socket::Tls(_) => Ok(()),
+        }
     }
 
     pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
@@ -182,7 +218,8 @@ impl Client {
 
     /// Sends bytes as they are.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().write_all(bytes)
+        self.stream.get_mut().write_all(bytes)?;
+        self.stream.get_mut().flush()
     }
 
     /// Sends a GET, and reads the head of an answer whose chunks are read by [`chunk`](Self::chunk).

@@ -18,10 +18,10 @@ const SUBSCRIBERS: u64 = 10_000;
 const OTHERS: u64 = 100;
 /// Open files that the daemon keeps for other purposes than connections and what they send, which share the rest.
 const OTHER_FILES: u64 = 512;
-const CHANGES: u64 = 200;
+const CHANGES: u64 = 100;
 /// The most memory of one, with the connection that it has.
 const SUBSCRIBER_KIB_MAX: f64 = 24.0;
-const TIMEOUT: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// One subscriber, behind the head of its answer.
 struct Subscriber {

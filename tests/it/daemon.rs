@@ -168,6 +168,18 @@ impl TestDaemon {
         self.wait_ready();
     }
 
+    /// Whether the store is open: a view that is made again takes its time.
+    pub(crate) fn is_open(&self) -> bool {
+        client::get(self.admin(), "/readyz/storage").status == 200
+    }
+
+    /// Starts it again on the same data and waits until its store is open.
+    #[track_caller]
+    pub(crate) fn restart_to_open(&mut self) {
+        self.restart();
+        self.wait_until("the store is open", Self::is_open);
+    }
+
     #[track_caller]
     pub(crate) fn wait_ready(&self) {
         let (lines, ready) = self.stderr.wait(START, |lines| lines.ready);
@@ -184,11 +196,19 @@ impl TestDaemon {
     /// Looks again and again until `there` is true of the daemon.
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, there: impl Fn(&Self) -> bool) {
+        assert!(self.comes_true(there), "never: {what}");
+    }
+
+    /// Waits until this is true; false if it takes too long.
+    pub(crate) fn comes_true(&self, there: impl Fn(&Self) -> bool) -> bool {
         let deadline = Instant::now() + START;
         while !there(self) {
-            assert!(Instant::now() < deadline, "never: {what}");
+            if Instant::now() >= deadline {
+                return false;
+            }
             thread::sleep(Duration::from_millis(20));
         }
+        true
     }
 
     /// Waits until a line of stderr contains this.
@@ -224,6 +244,12 @@ impl TestDaemon {
     #[track_caller]
     pub(crate) fn public(&self) -> SocketAddr {
         *self.stderr.lines().listening.first().unwrap()
+    }
+
+    /// The first address that speaks TLS.
+    #[track_caller]
+    pub(crate) fn tls(&self) -> SocketAddr {
+        *self.stderr.lines().tls.first().unwrap()
     }
 
     /// All public TCP addresses.

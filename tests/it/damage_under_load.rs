@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::client::{self, Client, Response};
 use crate::daemon::TestDaemon;
-use crate::damage::Store;
+use crate::damage::{BACK, Store};
 use crate::drills::{RandomDurations, count};
 
 /// The cache is so small that reading comes to the disk.
@@ -23,8 +23,6 @@ const SETTINGS: &str = "index = [\"n\"]\n[storage]\ncache = \"1 MiB\"\n";
 const RECORDS_MAX: usize = 1_200;
 /// The value of `n` in the first record that is written under load: there is one record with each.
 const FIRST: u64 = 1_000_000;
-/// The time within which the store serves everything again.
-const BACK: Duration = Duration::from_secs(5);
 
 /// What notices the damage.
 #[derive(Debug, Clone, Copy)]
@@ -231,10 +229,6 @@ impl Load {
     }
 }
 
-fn is_open(daemon: &TestDaemon) -> bool {
-    client::get(daemon.admin(), "/readyz/storage").status == 200
-}
-
 fn scrubs(daemon: &TestDaemon) -> usize {
     daemon
         .stderr()
@@ -290,7 +284,7 @@ fn damage_one(
         }
         Notice::Scrub | Notice::Reading => load,
     };
-    daemon.wait_until("the store is open", is_open);
+    daemon.wait_until("the store is open", TestDaemon::is_open);
     let opened = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
     seen.check_all(daemon.public());
     let refusals = seen.refusals.lock().unwrap().take();
@@ -306,7 +300,7 @@ fn damage_one(
     daemon.sigterm();
     daemon.wait_exit(Duration::from_secs(20));
     daemon.restart();
-    daemon.wait_until("the store is open after another start", is_open);
+    daemon.wait_until("the store is open after another start", TestDaemon::is_open);
     seen.check_all(daemon.public());
     let wrong = seen.wrong.lock().unwrap().clone();
     assert!(

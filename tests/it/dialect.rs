@@ -1,6 +1,7 @@
 //! The HTTP API of a resource, as tables of requests with their exact answers: status, headers, and every member of every
 //! problem.
 
+mod again;
 mod bodies;
 mod conditions;
 mod ids;

@@ -5,6 +5,11 @@ use std::process::Command;
 
 use crate::required::skip;
 
+/// The kind of the file systems: ext4, or what `DISK_KIND` names, `xfs` or `btrfs`.
+fn kind() -> String {
+    std::env::var("DISK_KIND").unwrap_or_else(|_| "ext4".to_owned())
+}
+
 #[track_caller]
 fn run(program: &str, args: &[&Path]) {
     let output = Command::new(program).args(args).output().unwrap();
@@ -22,18 +27,24 @@ impl Disk {
     #[track_caller]
     fn mount(image: PathBuf, mount_point: PathBuf) -> Self {
         std::fs::create_dir_all(&mount_point).unwrap();
-        // The file system itself writes nothing back within 300 seconds, so that only the daemon's syncs count.
-        let options = Path::new("loop,commit=300");
+        // The file system itself writes nothing back for long, so that only the daemon's syncs count. The copy of an image has the
+        // UUID of the other one.
+        let options = Path::new(match kind().as_str() {
+            "xfs" => "loop,nouuid",
+            _ => "loop,commit=300",
+        });
         run("mount", &[Path::new("-o"), options, &image, &mount_point]);
         Self { image, mount_point }
     }
 
-    /// Makes an ext4 file system in an image file and mounts it.
+    /// Makes a file system in an image file and mounts it.
     #[track_caller]
     pub(crate) fn make(folder: &Path, size: &str) -> Self {
         let image = folder.join("disk.img");
         run("truncate", &[Path::new("-s"), Path::new(size), &image]);
-        run("mkfs.ext4", &[Path::new("-q"), Path::new("-F"), &image]);
+        let force = if kind() == "ext4" { "-F" } else { "-f" };
+        let make = format!("mkfs.{}", kind());
+        run(&make, &[Path::new("-q"), Path::new(force), &image]);
         Self::mount(image, folder.join("disk"))
     }
 
@@ -94,7 +105,8 @@ fn can_mount() -> bool {
             .output();
         found.is_ok_and(|output| output.status.success())
     };
-    root && Path::new("/dev/loop-control").exists() && tool("mkfs.ext4") && tool("losetup")
+    let make = format!("mkfs.{}", kind());
+    root && Path::new("/dev/loop-control").exists() && tool(&make) && tool("losetup")
 }
 
 /// Whether this machine can mount such file systems; prints why the test is skipped if not.
@@ -102,7 +114,8 @@ fn can_mount() -> bool {
 pub(crate) fn available() -> bool {
     let available = can_mount();
     if !available {
-        skip("root, /dev/loop-control or mkfs.ext4 is missing");
+        let make = format!("root, /dev/loop-control or mkfs.{} is missing", kind());
+        skip(&make);
     }
     available
 }

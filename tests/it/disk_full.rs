@@ -118,6 +118,27 @@ fn fill_to_the_last_byte(path: &Path) {
     drop(file.sync_all());
 }
 
+/// Waits until the store is told to be as it is: without room, with what to do, or ready again. Nobody writes meanwhile.
+#[track_caller]
+fn wait_until_told(daemon: &TestDaemon, full: bool) {
+    daemon.wait_until("the room is told of", |daemon| {
+        let told = client::get(daemon.admin(), "/readyz/storage");
+        let text = told.text();
+        (told.status == 503) == full
+            && full == (text.contains("room") && text.contains("delete records"))
+    });
+    let told = metric(&daemon.metrics(), "perennial_storage_full", "");
+    assert_eq!(told, Some(f64::from(u8::from(full))));
+    client::get(daemon.admin(), "/readyz?exclude=storage").expect(200);
+}
+
+/// Looks whether the shortage that is over is an incident.
+#[track_caller]
+fn is_an_incident(daemon: &TestDaemon) {
+    let told = client::get(daemon.admin(), "/incidents").expect(200);
+    assert!(told.text().contains("full_disk"), "{}", told.text());
+}
+
 fn start(disk: &Disk, reserve: &str) -> TestDaemon {
     let more = format!(
         "[storage]\nreserve = \"{reserve}\"\n[supervision]\nmax_restarts = {{ count = 5, within = \"30s\" }}\n"
@@ -136,7 +157,7 @@ fn test_fill_up_to_the_reserve(disk: &Disk) {
     assert_eq!(client.fill(), (507, "disk_full".to_owned()));
     client.check();
     client.delete_one();
-    client::get(daemon.admin(), "/readyz").expect(200);
+    wait_until_told(&daemon, true);
     let refused = metric(
         &daemon.metrics(),
         "perennial_storage_refused_writes_total",
@@ -144,6 +165,8 @@ fn test_fill_up_to_the_reserve(disk: &Disk) {
     );
     assert_eq!(refused, Some(1.0));
     fs::remove_file(filler).unwrap();
+    wait_until_told(&daemon, false);
+    is_an_incident(&daemon);
     client.wait_until_writes_work();
     client.check();
     assert_eq!(restarts(&daemon.tree(), "writer"), 0);
@@ -166,9 +189,11 @@ fn test_no_free_inode(disk: &Disk) {
         assert_eq!(client.post().0, 507);
     }
     client.check();
+    wait_until_told(&daemon, true);
     client.delete_one();
-    client::get(daemon.admin(), "/readyz").expect(200);
     fs::remove_dir_all(filler).unwrap();
+    wait_until_told(&daemon, false);
+    is_an_incident(&daemon);
     client.wait_until_writes_work();
     client.check();
     assert_eq!(restarts(&daemon.tree(), "writer"), 0);

@@ -17,6 +17,8 @@ headers = { X-Albums = "yes" }
 fields = { title = { type = "string", required = true }, year = { type = "integer" } }
 [resource.pens]
 index = ["colour"]
+[resource.records]
+fields = { album = { type = "ref", to = "albums" } }
 "#;
 
 /// Serves a page, a folder, a file that is not kept in memory, and a route below; with two books and an album.
@@ -106,6 +108,14 @@ fn compare(told: &Value, answer: &Response) {
     if told["status"].is_null() {
         return;
     }
+    let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if let Some(detail) = problem["detail"].as_str() {
+        let answers = facts(told, "answer");
+        assert!(
+            answers.iter().any(|text| text.ends_with(detail)),
+            "{detail}: {told:#}"
+        );
+    }
     let untold = [
         "connection",
         "content-length",
@@ -134,6 +144,9 @@ fn an_explanation_is_what_the_daemon_answers() {
         "/a.css",
         "/big.bin",
         "/none",
+        "/boks",
+        "/boks/1",
+        "/albums/1/records",
         "/.git",
         "/a%2fb",
         "/other/b.txt",
@@ -215,6 +228,12 @@ fn the_route_the_runner_up_the_file_and_the_query_are_told() {
     assert!(
         content.starts_with("1 bytes in memory, compared with the file "),
         "{content}"
+    );
+    let told = running(&daemon, "GET", "/other/none.txt");
+    let file = daemon.folder().join("other/none.txt");
+    assert!(
+        facts(&told, "file").contains(&file.to_str().unwrap()),
+        "{told:#}"
     );
     let told = running(&daemon, "GET", "/albums?title=Blue&_sort=-year");
     for (about, text) in [

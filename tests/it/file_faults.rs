@@ -41,14 +41,14 @@ fn start(routes: &str) -> TestDaemon {
 const MEDIA: &str = "[route.\"/media\"]\nfiles = { root = 'FOLDER/media' }\n";
 
 /// A file system that answers nothing: every call on it hangs until it is dropped.
-struct HungMount {
+pub(crate) struct HungMount {
     place: PathBuf,
     connection: Option<File>,
 }
 
 impl HungMount {
     /// Mounts it over a folder. `None` where that is not possible, unless the gate requires it.
-    fn over(place: &Path) -> Option<Self> {
+    pub(crate) fn over(place: &Path) -> Option<Self> {
         let mounted = File::options()
             .read(true)
             .write(true)

@@ -25,8 +25,8 @@ fn a_page_of_another_site_may_not_change_anything() {
         ("sec-fetch-site", "cross-site"),
         ("origin", "https://evil.example"),
         ("origin", "null"),
-        ("origin", "http://localhost:1"),
         ("origin", "http://127.0.0.1.evil.example"),
+        ("origin", "ftp://localhost:1"),
         ("sec-fetch-site", "unheard-of"),
     ];
     let own = format!("http://{}", daemon.public());

@@ -219,7 +219,10 @@ fn the_command_line_tells_the_history_with_and_without_a_daemon_and_leads_back()
         2
     );
     let refused = told(&perennial(&daemon, true, &to("6")), 1);
-    assert!(refused.contains("no change of this record"), "{refused}");
+    assert!(
+        refused.contains("change 6 of this record is not known"),
+        "{refused}"
+    );
 
     daemon.sigterm();
     daemon.wait_exit(Duration::from_secs(20));
@@ -234,6 +237,37 @@ fn the_command_line_tells_the_history_with_and_without_a_daemon_and_leads_back()
     let none = told(&perennial(&daemon, false, &["history", "books/77"]), 1);
     assert!(none.contains("no change of books/77 is known"), "{none}");
     told(&perennial(&daemon, false, &["history", "books"]), 64);
+}
+
+/// A content from before a field was declared gets it as a PUT does; and a change that is meant for another revision is refused.
+#[test]
+fn a_revert_gives_the_time_of_the_creation_and_keeps_conditions() {
+    let mut daemon = TestDaemon::start("");
+    daemon
+        .post("/books", &json!({"id": "a", "n": 1}))
+        .expect(201);
+    daemon.sigterm();
+    daemon.wait_exit(Duration::from_secs(20));
+    let fields = "[resource.books.fields]\nn = { type = \"integer\" }\nmade = { type = \"datetime\", generated = \"created\" }";
+    let text = crate::daemon::toml(daemon.folder(), fields);
+    std::fs::write(daemon.config(), text).unwrap();
+    daemon.restart();
+    let created = daemon.get("/books/a?_meta=true").expect(200).json()["_created"].clone();
+    told(
+        &perennial(&daemon, true, &["revert", "books/a", "--to", "1"]),
+        0,
+    );
+    let back = daemon.get("/books/a?_meta=true").expect(200).json();
+    assert_eq!((&back["made"], &back["_created"]), (&created, &created));
+    let revert = |tag: &str| {
+        let head = [("if-match", tag), ("perennial-admin", "1")];
+        client::send(daemon.admin(), "POST", "/history/books/a?to=1", &head, None)
+    };
+    revert("\"1-other\"").expect(412);
+    let etag = daemon.get("/books/a").expect(200);
+    let etag = etag.header("etag").unwrap();
+    revert(etag).expect(200);
+    revert(etag).expect(412);
 }
 
 #[test]

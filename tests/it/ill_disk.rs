@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::client;
-use crate::daemon::{TestDaemon, restarts};
+use crate::daemon::{TestDaemon, metric, restarts};
+use crate::file_faults::HungMount;
 
 /// How long the disk fails in seconds, if another time is wanted.
 const SECONDS: &str = "DISK_FAULT_SECONDS";
@@ -138,4 +139,69 @@ fn while_the_disk_fails_writes_are_refused_and_nothing_restarts() {
     daemon.kill9();
     daemon.restart();
     assert!(numbers(&daemon).is_superset(&acknowledged));
+}
+
+/// A health check that waits for the disk says nothing of it.
+#[test]
+fn a_data_folder_that_hangs_stops_no_answer_of_the_admin_listener() {
+    let daemon = TestDaemon::start("");
+    daemon.post("/books", &json!({ "n": 1 })).expect(201);
+    let Some(hung) = HungMount::over(&daemon.folder().join("data")) else {
+        return;
+    };
+    // By the time of the answer whatever looks at the disk once a second hangs, too.
+    let refused = daemon.post("/books", &json!({ "n": 2 }));
+    assert!([503, 504].contains(&refused.status), "{}", refused.text());
+    for path in [
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/supervisor",
+        "/incidents",
+        "/",
+    ] {
+        let asked = Instant::now();
+        client::get(daemon.admin(), path);
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(1), "{path}: {took:?}");
+    }
+    drop(hung);
+    daemon.wait_until("the store works again", TestDaemon::is_open);
+    daemon.post("/books", &json!({ "n": 3 })).expect(201);
+}
+
+#[test]
+fn a_data_folder_that_hangs_is_told_of_though_nobody_writes() {
+    let daemon = TestDaemon::start("");
+    let first = daemon.post("/books", &json!({ "n": 1 })).expect(201);
+    let first = first.location().unwrap().to_owned();
+    let failing =
+        |daemon: &TestDaemon| metric(&daemon.metrics(), "perennial_storage_disk_failing", "");
+    let Some(hung) = HungMount::over(&daemon.folder().join("data")) else {
+        return;
+    };
+    daemon.wait_until("it is told of", |daemon| !daemon.is_open());
+    let told = client::get(daemon.admin(), "/readyz/storage").expect(503);
+    assert!(
+        told.text().contains("no answer of the file system"),
+        "{}",
+        told.text()
+    );
+    daemon.wait_for_log("the disk fails: writes are refused");
+    assert_eq!(failing(&daemon), Some(1.0));
+    let asked = Instant::now();
+    daemon.post("/books", &json!({ "n": 2 })).expect(503);
+    daemon.get(&first).expect(200);
+    daemon.get("/").expect(200);
+    assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+    drop(hung);
+    daemon.wait_until("the store works again", TestDaemon::is_open);
+    daemon.post("/books", &json!({ "n": 3 })).expect(201);
+    assert_eq!(failing(&daemon), Some(0.0));
+    let told = client::get(daemon.admin(), "/incidents").expect(200);
+    assert!(
+        told.text().contains("no answer of the file system"),
+        "{}",
+        told.text()
+    );
 }

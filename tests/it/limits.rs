@@ -121,7 +121,9 @@ fn a_stalled_body_ends_its_connection_and_delays_no_other_client() {
 #[test]
 fn a_client_that_does_not_read_is_disconnected() {
     let daemon = TestDaemon::start(LIMITS);
-    std::fs::write(daemon.site("large.bin"), vec![7; 8 << 20]).unwrap();
+    // More than the kernel keeps for the two ends of a connection.
+    let large = std::fs::File::create(daemon.site("large.bin")).unwrap();
+    large.set_len(64 << 20).unwrap();
     let mut stream = connect(&daemon);
     stream
         .write_all(b"GET /large.bin HTTP/1.1\r\nhost: localhost\r\n\r\n")

@@ -1,5 +1,6 @@
 //! What a reload changes of the children while they serve: the bounds of connections, listeners, and request handlers.
 
+use std::cell::RefCell;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -156,14 +157,63 @@ pub(crate) fn children(daemon: &TestDaemon, supervisor: &str) -> Vec<String> {
     names.collect()
 }
 
-/// The numbers of threads and of open descriptors of a daemon.
-pub(crate) fn size(daemon: &TestDaemon) -> (usize, usize) {
-    let count = |what: &str| {
-        fs::read_dir(format!("/proc/{}/{what}", daemon.pid()))
-            .unwrap()
-            .count()
-    };
-    (count("task"), count("fd"))
+/// How often in a row a daemon must be found with the same threads and descriptors to be at rest: it opens folders for a moment
+/// about once a second.
+const SAME_LOOKS: usize = 5;
+
+/// The threads of a daemon by their names, and what its open descriptors lead to, without numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holdings(Vec<String>);
+
+impl Holdings {
+    fn of(daemon: &TestDaemon) -> Self {
+        let folder = |what: &str| {
+            let entries = fs::read_dir(format!("/proc/{}/{what}", daemon.pid())).unwrap();
+            entries.map(|entry| entry.unwrap().path())
+        };
+        // What ends meanwhile is not counted.
+        let threads = folder("task").filter_map(|task| fs::read_to_string(task.join("comm")).ok());
+        let files = folder("fd").filter_map(|file| fs::read_link(file).ok());
+        let files = files.map(|file| file.display().to_string());
+        let names = threads.chain(files);
+        let mut names: Vec<_> = names
+            .map(|name| {
+                name.trim()
+                    .replace(|letter: char| letter.is_ascii_digit(), "")
+            })
+            .collect();
+        names.sort();
+        Self(names)
+    }
+
+    /// What a daemon holds once it has read what is stored, for which it opens files.
+    pub(crate) fn at_rest(daemon: &TestDaemon) -> Self {
+        daemon.wait_for_log("everything that is stored was read");
+        let looks = RefCell::new(Vec::new());
+        daemon.wait_until("it holds the same for a while", |daemon| {
+            let mut looks = looks.borrow_mut();
+            let look = Self::of(daemon);
+            if looks.last() != Some(&look) {
+                looks.clear();
+            }
+            looks.push(look);
+            looks.len() == SAME_LOOKS
+        });
+        looks.into_inner().swap_remove(0)
+    }
+
+    /// Waits until the daemon holds just this again.
+    #[track_caller]
+    pub(crate) fn wait_until_again(&self, daemon: &TestDaemon) {
+        let last = RefCell::new(None);
+        let again = daemon.comes_true(|daemon| {
+            let now = Self::of(daemon);
+            let again = now == *self;
+            last.replace(Some(now));
+            again
+        });
+        assert!(again, "before: {self:#?}, now: {:#?}", last.into_inner());
+    }
 }
 
 pub(crate) fn listen(addresses: &[&str]) -> String {
@@ -185,7 +235,7 @@ fn an_address_is_added_and_removed_and_kept_connections_live_on() {
     let one = listen(&[&first.to_string()]);
     let daemon = start(&[("listen", &one)]);
     assert!(TcpStream::connect(second).is_err());
-    let before = size(&daemon);
+    let before = Holdings::at_rest(&daemon);
     rewrite(&daemon, &[("listen", &both)]);
     reload(&daemon).expect(200);
     client::get(second, "/").expect(200);
@@ -201,7 +251,7 @@ fn an_address_is_added_and_removed_and_kept_connections_live_on() {
     client::get(first, "/").expect(200);
     assert_eq!(children(&daemon, "listeners"), ["listener-0", "listener-1"]);
     drop(kept);
-    daemon.wait_until("as before", |daemon| size(daemon) == before);
+    before.wait_until_again(&daemon);
     daemon.wait_for_log("reload: no longer listening");
 }
 
@@ -213,7 +263,7 @@ fn an_address_that_is_taken_refuses_the_whole_reload() {
     let daemon = start(&[("listen", &listen(&[&first.to_string()]))]);
     let socket = daemon.folder().join("http.sock");
     let unix = format!("unix:{}", socket.display());
-    let (before, tree) = (size(&daemon), children(&daemon, "listeners"));
+    let (before, tree) = (Holdings::at_rest(&daemon), children(&daemon, "listeners"));
     let wanted = listen(&[&second.to_string(), &unix, &taken]);
     rewrite(&daemon, &[("listen", &wanted), ("handlers", "3")]);
     let refused = reload(&daemon);
@@ -230,7 +280,7 @@ fn an_address_that_is_taken_refuses_the_whole_reload() {
         children(&daemon, "request-handlers"),
         ["handler-0", "handler-1"]
     );
-    daemon.wait_until("as before", |daemon| size(daemon) == before);
+    before.wait_until_again(&daemon);
     client::get(first, "/").expect(200);
     client::get(daemon.admin(), "/readyz").expect(200);
     drop(other);
@@ -273,7 +323,7 @@ fn an_address_can_be_widened_and_narrowed_under_load() {
     settings(&daemon, &address.to_string());
     daemon.spawn();
     daemon.wait_ready();
-    let before = size(&daemon);
+    let before = Holdings::at_rest(&daemon);
     let load = Load::start(address, 4);
     for listen_at in [all, address.to_string()] {
         settings(&daemon, &listen_at);
@@ -281,13 +331,13 @@ fn an_address_can_be_widened_and_narrowed_under_load() {
         client::get(address, "/").expect(200);
     }
     assert!(load.stop() > 0);
-    daemon.wait_until("as before", |daemon| size(daemon) == before);
+    before.wait_until_again(&daemon);
 }
 
 #[test]
 fn handlers_come_and_go_under_load_and_no_request_fails() {
     let daemon = start(&[("handlers", "2")]);
-    let before = size(&daemon);
+    let before = Holdings::at_rest(&daemon);
     let load = Load::start(daemon.public(), 16);
     let counted = |daemon: &TestDaemon| {
         let metrics = daemon.metrics();
@@ -309,7 +359,7 @@ fn handlers_come_and_go_under_load_and_no_request_fails() {
         daemon.wait_until("it goes on", |daemon| counted(daemon) > requests);
     }
     assert!(load.stop() > 0);
-    daemon.wait_until("as before", |daemon| size(daemon) == before);
+    before.wait_until_again(&daemon);
 }
 
 #[test]
@@ -427,7 +477,7 @@ fn a_reload_that_dies_leaves_all_of_the_old_children_or_all_of_the_new_ones() {
     write(&daemon, &old);
     daemon.spawn();
     daemon.wait_ready();
-    let before = size(&daemon);
+    let before = Holdings::at_rest(&daemon);
     for (point, is_new) in [
         ("reload.loaded", false),
         ("reload.built", false),
@@ -455,7 +505,7 @@ fn a_reload_that_dies_leaves_all_of_the_old_children_or_all_of_the_new_ones() {
         client::get(in_force, "/").expect(200);
         write(&daemon, &old);
         reload(&daemon).expect(200);
-        daemon.wait_until("as before", |daemon| size(daemon) == before);
+        before.wait_until_again(&daemon);
         client::get(first, "/").expect(200);
     }
 }

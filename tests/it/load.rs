@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Response};
@@ -174,6 +175,12 @@ pub(crate) struct Traffic {
 impl Traffic {
     #[track_caller]
     pub(crate) fn start(host: SocketAddr, mix: Mix) -> Self {
+        Self::start_with(host, None, mix)
+    }
+
+    /// The same over TLS; `host` has none, and gets the first record.
+    #[track_caller]
+    pub(crate) fn start_with(host: SocketAddr, tls: Option<TlsTarget>, mix: Mix) -> Self {
         let mut traffic = Self {
             stop: Arc::default(),
             clients: Vec::new(),
@@ -188,10 +195,12 @@ impl Traffic {
         for number in 0..mix.readers {
             let paths = ["/".into(), first.clone(), "/books?_start=0&_end=10".into()];
             let (reconnecting, pause) = (number < mix.reconnecting, mix.reader_pause);
-            traffic.client(host, pause, reconnecting, Requests::Read(number, paths));
+            let connection = Connection::to(host, tls.clone(), reconnecting);
+            traffic.client(connection, pause, Requests::Read(number, paths));
         }
         for _ in 0..mix.writers {
-            traffic.client(host, mix.writer_pause, false, Requests::Write);
+            let connection = Connection::to(host, tls.clone(), false);
+            traffic.client(connection, mix.writer_pause, Requests::Write);
         }
         if let Some(page) = mix.page {
             let stop = Arc::clone(&traffic.stop);
@@ -201,20 +210,9 @@ impl Traffic {
         traffic
     }
 
-    fn client(
-        &mut self,
-        host: SocketAddr,
-        pause: Duration,
-        reconnecting: bool,
-        requests: Requests,
-    ) {
+    fn client(&mut self, mut connection: Connection, pause: Duration, requests: Requests) {
         let outcome = Shared::default();
         let (stop, seen) = (Arc::clone(&self.stop), Arc::clone(&outcome));
-        let mut connection = Connection {
-            host,
-            reconnecting,
-            open: None,
-        };
         let client = thread::spawn(move || {
             let mut requests = requests;
             while !stop.load(Ordering::Relaxed) {
@@ -295,13 +293,26 @@ impl Requests {
     }
 }
 
+/// An address that speaks TLS, and a client that trusts it.
+pub(crate) type TlsTarget = (SocketAddr, Arc<ClientConfig>);
+
 struct Connection {
     host: SocketAddr,
+    tls: Option<TlsTarget>,
     reconnecting: bool,
     open: Option<Client>,
 }
 
 impl Connection {
+    fn to(host: SocketAddr, tls: Option<TlsTarget>, reconnecting: bool) -> Self {
+        Self {
+            host,
+            tls,
+            reconnecting,
+            open: None,
+        }
+    }
+
     /// Sends one request, and keeps the connection if the server does.
     fn ask(
         &mut self,
@@ -309,7 +320,10 @@ impl Connection {
     ) -> io::Result<Response> {
         let mut client = match self.open.take() {
             Some(client) => client,
-            None => Client::connect(self.host)?,
+            None => match &self.tls {
+                Some((host, config)) => Client::connect_tls(*host, config)?,
+                None => Client::connect(self.host)?,
+            },
         };
         let answer = request(&mut client)?;
         if answer.keep_alive && !self.reconnecting {

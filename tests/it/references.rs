@@ -45,6 +45,35 @@ fn ask(daemon: &TestDaemon, method: &str, path: &str, body: &Value) -> client::R
     client.json(method, path, body).unwrap()
 }
 
+/// json-server answers there; here the list has an address of its own.
+#[test]
+fn a_nested_address_names_the_list_of_what_refers_to_the_record() {
+    let daemon = TestDaemon::start(SHOP);
+    daemon.post("/books", &json!({"id": "a.b"})).expect(201);
+    daemon.post("/reviews", &json!({"book": "a.b"})).expect(201);
+    for (path, lists) in [
+        ("/books/a.b/reviews", "/reviews?book=a.b"),
+        ("/books/a%2Eb/reviews/", "/reviews?book=a.b"),
+        ("/books/other/sales", "/sales?bookId=other"),
+        ("/notes/7/notes", "/notes?parent=7"),
+    ] {
+        for method in ["GET", "POST"] {
+            let detail =
+                format!("there is nothing here; the records that refer to that one are at {lists}");
+            let problem = ask(&daemon, method, path, &json!({})).expect(404).json();
+            assert_eq!(problem["detail"], detail, "{method} {path}");
+        }
+        let found = daemon.get(lists).expect(200).json();
+        let found = found.as_array().map(Vec::len);
+        assert_eq!(found, Some(usize::from(path.contains("reviews"))));
+    }
+    for path in ["/reviews/1/books", "/books/a/none"] {
+        let problem = daemon.get(path).expect(404).json();
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(!detail.contains("refer"), "{path}: {detail}");
+    }
+}
+
 #[test]
 fn the_server_gives_values_and_checks_those_of_clients() {
     let daemon = TestDaemon::start(SHOP);
@@ -113,7 +142,7 @@ fn references_are_kept_and_followed() {
         ("/reviews", json!({"book": "a", "stars": 3})),
         ("/reviews", json!({"book": "b", "stars": 1})),
         ("/sales", json!({"bookId": "b"})),
-        ("/notes", json!({"book": "a", "parent": 1})),
+        ("/notes", json!({"book": "a", "parent": 1.0})),
         ("/notes", json!({"book": null})),
     ] {
         daemon.post(path, &body).expect(201);
@@ -144,6 +173,8 @@ fn references_are_kept_and_followed() {
         .expect(200)
         .json();
     assert_eq!(note, json!({"id": 2, "book": null}));
+    let itself = daemon.get("/notes?parent=1&_expand=parent").expect(200);
+    assert_eq!(itself.json()[0]["parent"]["id"], 1);
     for (path, detail) in [
         (
             "/books?_embed=review",
@@ -182,7 +213,7 @@ fn references_are_kept_and_followed() {
     daemon.get("/reviews/1").expect(404);
     daemon.get("/reviews/2").expect(404);
     let note = daemon.get("/notes/1").expect(200).json();
-    assert_eq!(note, json!({"id": 1, "book": null, "parent": 1}));
+    assert_eq!(note, json!({"id": 1, "book": null, "parent": 1.0}));
     delete("/sales/1").expect(200);
     delete("/books/b").expect(200);
     assert_eq!(daemon.get("/reviews").expect(200).json(), json!([]));

@@ -15,6 +15,15 @@ use crate::damage::flip_in_the_middle;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The code and the text of a check of the data folder.
+fn checked(daemon: &TestDaemon) -> (Option<i32>, String) {
+    let mut check = Command::new(BINARY);
+    check.arg("check").arg(daemon.config()).arg("--data");
+    let checked = check.output().unwrap();
+    let told = String::from_utf8(checked.stderr).unwrap();
+    (checked.status.code(), told)
+}
+
 #[test]
 fn a_store_of_each_released_format_is_taken_over_with_all_its_records() {
     for format in ["sled-only", "journal-and-view"] {
@@ -28,6 +37,25 @@ fn a_store_of_each_released_format_is_taken_over_with_all_its_records() {
         let mut tar = Command::new("tar");
         let unpacked = tar.args(["-xzf", &packed, "-C"]).arg(&data).status();
         assert!(unpacked.unwrap().success(), "{packed}");
+        let (code, told) = checked(&daemon);
+        let is_old = format == "sled-only";
+        // It can't be read now, and nothing is wrong with it.
+        assert_eq!(code, Some(if is_old { 75 } else { 0 }), "{format}: {told}");
+        let advice = "has a store of an older format: start the daemon";
+        assert_eq!(told.contains(advice), is_old, "{format}: {told}");
+        let folder = data.to_str().unwrap();
+        for words in [
+            &["backup", "a.backup"][..],
+            &["restore", folder, "--into", "restored"],
+            &["salvage", "--into", "salvaged"],
+        ] {
+            let mut command = Command::new(BINARY);
+            command.arg("--config").arg(daemon.config()).args(words);
+            let output = command.current_dir(daemon.folder()).output().unwrap();
+            let told = String::from_utf8_lossy(&output.stderr);
+            let advice = "has a store of an older format; start the daemon";
+            assert_eq!(told.contains(advice), is_old, "{format}, {words:?}: {told}");
+        }
         for albums in [3, 4] {
             daemon.restart();
             let emma = json!({"id": "emma", "title": "Emma", "year": 1815});
@@ -47,10 +75,7 @@ fn a_store_of_each_released_format_is_taken_over_with_all_its_records() {
             assert_eq!(next.json()["id"], albums + 1, "{format}");
             daemon.sigterm();
             assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(0), "{format}");
-            let mut check = Command::new(BINARY);
-            let checked = check.arg("check").arg(daemon.config()).arg("--data");
-            let checked = checked.output().unwrap();
-            assert_eq!(checked.status.code(), Some(0), "{format}: {checked:?}");
+            assert_eq!(checked(&daemon), (Some(0), String::new()), "{format}");
         }
     }
 }

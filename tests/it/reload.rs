@@ -160,7 +160,7 @@ fn the_command_prints_what_changes_and_a_dry_run_changes_nothing() {
     assert_eq!(refused.status.code(), Some(78));
     let text = String::from_utf8(refused.stderr).unwrap();
     assert!(
-        text.contains("storage.cache from \"64 MiB\" to \"2 MiB\""),
+        text.contains("storage.cache from \"128 MiB\" to \"2 MiB\""),
         "{text}"
     );
     assert!(text.ends_with("nothing has changed\n"), "{text}");
@@ -198,4 +198,98 @@ fn routes_and_their_folders_come_and_go() {
     assert_eq!(removed["changes"][0]["change"], "removed", "{removed}");
     kept.get("/more/").unwrap().expect(404);
     client::get(daemon.admin(), "/readyz/files:%2Fmore").expect(404);
+}
+
+#[test]
+fn a_folder_that_has_gone_is_a_warning_for_its_route_and_a_fault_for_a_new_one() {
+    let daemon = TestDaemon::start("");
+    let folder = daemon.folder().join("more");
+    fs::create_dir(&folder).unwrap();
+    let route = |prefix: &str| {
+        let root = folder.display();
+        format!("[route.\"{prefix}\"]\nfiles = {{ root = '{root}' }}\n")
+    };
+    rewrite(&daemon, &route("/more"));
+    reload(&daemon, "").expect(200);
+    fs::remove_dir(&folder).unwrap();
+    let limits = "[limits]\nbody = '2 KiB'\n";
+    rewrite(&daemon, &format!("{}{limits}", route("/more")));
+    for query in ["?dry_run=true", ""] {
+        let reloaded = reload(&daemon, query).expect(200).json();
+        let warnings = reloaded["warnings"].to_string();
+        assert!(
+            warnings.contains("there is no folder"),
+            "{query}: {reloaded}"
+        );
+    }
+    assert_eq!(settings(&daemon)["generation"], 3);
+    daemon.wait_for_log("the daemon serves it already");
+    // A change of its rules, too: what it answers has not become worse.
+    let rules = "headers = { X-A = 'b' }\n";
+    rewrite(&daemon, &format!("{}{rules}{limits}", route("/more")));
+    reload(&daemon, "").expect(200);
+    for wrong in [route("/other"), route("/more").replace("more'", "nowhere'")] {
+        rewrite(&daemon, &format!("{wrong}{limits}"));
+        let refused = reload(&daemon, "").expect(422).text();
+        assert!(refused.contains("there is no folder"), "{refused}");
+    }
+    assert_eq!(settings(&daemon)["generation"], 4);
+}
+
+/// How often the file cache was asked for a file.
+fn asked(daemon: &TestDaemon) -> u64 {
+    let misses = metric(daemon, "perennial_file_cache_misses_total");
+    misses.trim().trim_end_matches(".0").parse().unwrap()
+}
+
+#[test]
+fn of_many_new_routes_to_one_folder_one_is_asked_and_each_has_its_line_in_the_log() {
+    let daemon = TestDaemon::start("");
+    let site = daemon.site("").display().to_string();
+    let route = |n: u32| format!("[route.\"/r{n}\"]\nfiles = {{ root = '{site}' }}\n");
+    let before = asked(&daemon);
+    rewrite(&daemon, &(0..250).map(route).collect::<String>());
+    reload(&daemon, "").expect(200);
+    assert_eq!(asked(&daemon), before + 1);
+    rewrite(&daemon, "");
+    reload(&daemon, "").expect(200);
+    for end in ["added", "removed"] {
+        let lines = |daemon: &TestDaemon| {
+            let log = daemon.stderr();
+            let lines = log
+                .lines()
+                .filter(|line| line.contains("reload: route.\"/r"));
+            lines.filter(|line| line.ends_with(end)).count()
+        };
+        daemon.wait_until(end, |daemon| lines(daemon) == 250);
+    }
+}
+
+#[test]
+fn a_new_route_that_does_not_answer_in_time_is_asked_again() {
+    let daemon = TestDaemon::start("");
+    let site = daemon.site("").display().to_string();
+    let route = |prefix: &str| format!("[route.\"{prefix}\"]\nfiles = {{ root = '{site}' }}\n");
+    let order = |order: &str| {
+        let path = format!("/supervisor/file-cache/{order}");
+        client::post(daemon.admin(), &path, &Value::Null).expect(200);
+    };
+    order("stop");
+    rewrite(&daemon, &route("/a"));
+    let before = asked(&daemon);
+    std::thread::scope(|scope| {
+        let reloading = scope.spawn(|| reload(&daemon, ""));
+        daemon.wait_until("it is asked again", |daemon| asked(daemon) >= before + 2);
+        order("start");
+        reloading.join().unwrap().expect(200);
+    });
+    order("stop");
+    let hasty = "[supervision]\nstart_timeout = '1s'\n";
+    rewrite(&daemon, &format!("{}{}{hasty}", route("/a"), route("/b")));
+    let refused = reload(&daemon, "").expect(422).text();
+    assert!(
+        refused.contains("a GET of /b/ by the daemon itself was answered 503"),
+        "{refused}"
+    );
+    order("start");
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::{self, Client};
 use crate::daemon::{TestDaemon, generation};
-use crate::live_children::{children, free_address, listen, rewrite, size};
+use crate::live_children::{Holdings, children, free_address, listen, rewrite};
 use crate::reload::{reload, settings};
 
 /// Children have a second to start, and fault points can be armed.
@@ -36,7 +36,7 @@ fn a_new_child_that_is_not_ready_in_time_takes_the_whole_reload_back() {
     let mut daemon = TestDaemon::prepare("");
     rewrite_with(&daemon, &[("listen", &old)], IMPATIENT);
     daemon.restart();
-    let before = size(&daemon);
+    let before = Holdings::at_rest(&daemon);
     daemon.chaos(&json!({ "point": "handler.hanging_start", "hits": 1 }));
     rewrite_with(&daemon, &[("listen", &new), ("handlers", "3")], IMPATIENT);
     let refused = reload(&daemon, "").expect(422).json();
@@ -45,10 +45,9 @@ fn a_new_child_that_is_not_ready_in_time_takes_the_whole_reload_back() {
     assert_eq!(*told, expected);
     assert_eq!(settings(&daemon)["generation"], 1);
     daemon.wait_until("nothing is left of it", |daemon| {
-        children(daemon, "request-handlers").len() == 2
-            && children(daemon, "listeners").len() == 2
-            && size(daemon) == before
+        children(daemon, "request-handlers").len() == 2 && children(daemon, "listeners").len() == 2
     });
+    before.wait_until_again(&daemon);
     assert!(TcpStream::connect(second).is_err());
     client::get(first, "/").expect(200);
     // The same file again, now that nothing hangs.
@@ -79,7 +78,7 @@ fn a_new_listener_that_is_not_ready_in_time_cuts_nothing_else_on_its_thread() {
             .metrics()
             .contains("perennial_http_requests_in_flight 1")
     });
-    let before = size(&daemon);
+    let before = Holdings::at_rest(&daemon);
     daemon.chaos(&json!({ "point": "listener.hanging_start", "hits": 1 }));
     rewrite_with(&daemon, &[("listen", &new), ("handlers", "1")], &more);
     let refused = reload(&daemon, "").expect(422).json();
@@ -95,8 +94,9 @@ fn a_new_listener_that_is_not_ready_in_time_cuts_nothing_else_on_its_thread() {
         assert_eq!(generation(&tree, child), 1, "{child}");
     }
     daemon.wait_until("nothing is left of it", |daemon| {
-        children(daemon, "listeners") == ["listener-0"] && size(daemon) == before
+        children(daemon, "listeners") == ["listener-0"]
     });
+    before.wait_until_again(&daemon);
     // The same file again, now that nothing hangs.
     reload(&daemon, "").expect(200);
     client::get(second, "/").expect(200);

@@ -154,9 +154,11 @@ fn a_folder_that_cannot_be_written_refuses_the_reload() {
     change(&daemon, &logging(&daemon, "logs", "access = true"));
     let wrong = "[logging]\naccess = false\nformat = 'json'\nfile.dir = '/proc/perennial-logs'";
     rewrite(&daemon, wrong);
-    let text = reload(&daemon, "").expect(422).text();
-    assert!(text.contains("logging.file.dir"), "{text}");
-    assert!(text.contains("/proc/perennial-logs"), "{text}");
+    for query in ["?dry_run=true", ""] {
+        let text = reload(&daemon, query).expect(422).text();
+        assert!(text.contains("logging.file.dir"), "{query}: {text}");
+        assert!(text.contains("/proc/perennial-logs"), "{query}: {text}");
+    }
     assert_eq!(daemon.tree()["settings"]["generation"], 2);
     let id = ask(&daemon);
     daemon.wait_until("a line", |daemon| logged(daemon, "logs") == [id.clone()]);

@@ -1,15 +1,17 @@
 //! The ways to a reload: files that are watched, commands with other files and with wrong ones, and children that die.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::client;
+use crate::client::{self, Client};
 use crate::daemon::{BINARY, TestDaemon, toml};
 
 /// Settings whose files are watched, with the body limit of the generation.
@@ -268,8 +270,89 @@ fn a_reload_that_dies_tells_what_was_applied_and_ends_no_daemon() {
         daemon.chaos(&json!({ "point": "reload.loaded", "hits": 2 }));
         client::post(daemon.admin(), "/reload", &Value::Null).expect(500);
     }
+    daemon.wait_until("a refusal", |daemon| outcome(daemon) == "refused");
     client::post(daemon.admin(), "/reload", &Value::Null).expect(200);
+    assert_eq!(outcome(&daemon), "unchanged");
     daemon.get("/").expect(200);
+}
+
+fn outcome(daemon: &TestDaemon) -> Value {
+    settings(daemon)["last_outcome"].clone()
+}
+
+const CHAOS: &str = "[chaos]\nenabled = true\n[limits]";
+const SUCCESSFUL: &str = "perennial_config_last_reload_successful";
+
+#[test]
+fn an_order_that_is_given_up_is_a_refusal_that_everybody_sees() {
+    let mut daemon = TestDaemon::prepare("");
+    let text = |kib: u64| {
+        let text = toml(daemon.folder(), &format!("{CHAOS}\nbody = \"{kib} KiB\""));
+        text.replace("handlers = 2", "handlers = 2\nwatch = true")
+    };
+    let [first, second, third] = [10, 11, 12].map(text);
+    fs::write(daemon.config(), first).unwrap();
+    daemon.restart();
+    daemon.wait_for_log(WATCHED);
+    // By a watch and by a signal: nobody waits for the outcome.
+    for (n, (way, text)) in [("watch", Some(&second)), ("signal", None)]
+        .iter()
+        .enumerate()
+    {
+        daemon.chaos(&json!({ "point": "reload.loaded", "hits": 2 }));
+        match text {
+            Some(text) => save(&daemon.config(), text),
+            None => daemon.sighup(),
+        }
+        let told = "reload: nothing has changed, because the part of the daemon that reloads died";
+        daemon.wait_until(way, |daemon| count(daemon, told) == n + 1);
+        assert_eq!(outcome(&daemon), "refused", "{way}");
+        assert_eq!(settings(&daemon)["generation"], 1, "{way}");
+        let error = settings(&daemon)["last_error"].clone();
+        assert!(error.as_str().unwrap().contains("died"), "{way}: {error}");
+        assert!(daemon.metrics().contains(&format!("{SUCCESSFUL} 0.0")));
+        client::get(daemon.admin(), "/readyz").expect(200);
+    }
+    save(&daemon.config(), &third);
+    wait_generation(&daemon, 2);
+    daemon.wait_until("the outcome", |daemon| outcome(daemon) == "applied");
+    assert!(daemon.metrics().contains(&format!("{SUCCESSFUL} 1.0")));
+}
+
+#[test]
+fn an_order_that_the_next_incarnation_finishes_is_noted_as_applied() {
+    let daemon = TestDaemon::start("[chaos]\nenabled = true");
+    let success = settings(&daemon)["last_success"].clone();
+    // Times are told in seconds.
+    daemon.wait_until("another second", |_| {
+        let now = humantime::format_rfc3339_seconds(SystemTime::now());
+        success != now.to_string()
+    });
+    let text = toml(daemon.folder(), &format!("{CHAOS}\nbody = '11 KiB'"));
+    fs::write(daemon.config(), text).unwrap();
+    // It dies before the step that decides, and again after that.
+    for point in ["reload.built", "reload.adopted"] {
+        daemon.chaos(&json!({ "point": point }));
+    }
+    let answer = client::post(daemon.admin(), "/reload", &Value::Null).expect(503);
+    let told = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(
+        told.contains("may or may not have been carried out"),
+        "{told}"
+    );
+    assert!(!told.contains("generation"), "{told}");
+    daemon.wait_until("the outcome", |daemon| outcome(daemon) == "applied");
+    let noted = settings(&daemon);
+    assert_eq!(noted["generation"], 2);
+    assert_eq!(noted["last_error"], Value::Null);
+    assert_ne!(noted["last_success"], success);
+    assert_eq!(noted["last_reload"], noted["last_success"]);
+    assert!(daemon.metrics().contains(&format!("{SUCCESSFUL} 1.0")));
+    assert_eq!(
+        count(&daemon, "the settings are read again and in force"),
+        1
+    );
+    assert_eq!(count(&daemon, "to \"11 KiB\""), 1);
 }
 
 #[test]
@@ -298,4 +381,67 @@ fn a_new_route_that_fails_when_the_daemon_asks_it_is_refused_by_its_name() {
         .filter(|line| line.starts_with("perennial_http_requests"))
         .collect();
     assert!(counted.is_empty(), "{counted:?}");
+}
+
+/// Puts a link in place of another one, in one step.
+fn link(target: &str, at: &Path) {
+    let new = at.with_extension("new");
+    symlink(target, &new).unwrap();
+    fs::rename(&new, at).unwrap();
+}
+
+/// Two files of one version in a folder of their own, each with a route whose answers tell the version.
+fn write_version(daemon: &TestDaemon, version: u64) -> String {
+    let (folder, site) = (daemon.folder(), daemon.site("").display().to_string());
+    let route = |path: &str| {
+        format!(
+            "[route.\"{path}\"]\nfiles = {{ root = '{site}' }}\nheaders = {{ X-Version = '{version}' }}\n"
+        )
+    };
+    let name = format!("version-{version}");
+    fs::create_dir(folder.join(&name)).unwrap();
+    let text = format!("include = ['part.toml']\n{}", toml(folder, &route("/main")));
+    fs::write(folder.join(&name).join("perennial.toml"), text).unwrap();
+    fs::write(folder.join(&name).join("part.toml"), route("/part")).unwrap();
+    name
+}
+
+#[test]
+fn files_that_are_swapped_together_while_they_are_read_are_never_mixed() {
+    let mut daemon = TestDaemon::prepare("");
+    fs::remove_file(daemon.config()).unwrap();
+    // As Kubernetes mounts a map: all files are links into the folder that one link names.
+    for name in ["perennial.toml", "part.toml"] {
+        symlink(format!("data-link/{name}"), daemon.folder().join(name)).unwrap();
+    }
+    let data_link = daemon.folder().join("data-link");
+    link(&write_version(&daemon, 0), &data_link);
+    daemon.restart();
+    let ends = AtomicBool::new(false);
+    let mut seen = BTreeSet::new();
+    thread::scope(|scope| {
+        let swapping = scope.spawn(|| {
+            for version in 1..20_000 {
+                link(&write_version(&daemon, version), &data_link);
+                if ends.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let mut client = Client::connect(daemon.public()).unwrap();
+        while !swapping.is_finished() {
+            // Refused if the files never stand still.
+            let reloaded = client::post(daemon.admin(), "/reload", &Value::Null);
+            let versions = ["/main/", "/part/"].map(|path| {
+                let answer = client.get(path).unwrap();
+                answer.header("x-version").map(str::to_owned)
+            });
+            let mixed = versions[0] != versions[1];
+            if reloaded.status == 200 {
+                seen.insert(versions[0].clone());
+            }
+            ends.store(mixed || seen.len() >= 60, Ordering::Relaxed);
+            assert!(!mixed, "{versions:?}");
+        }
+    });
 }

@@ -1,6 +1,7 @@
 //! Hundreds of wrong files, tried on one running daemon: each is refused with its faults, and the old state serves.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -237,4 +238,75 @@ fn all_reasons_that_can_be_known_together_are_told_at_once() {
         }
         assert_eq!(settings(&daemon)["hash"], before["hash"]);
     }
+}
+
+#[test]
+fn addresses_that_are_taken_are_told_with_everything_else() {
+    let albums = "[resource.albums]\n";
+    let daemon = TestDaemon::start(albums);
+    daemon.post("/albums", &json!({ "isbn": "1" })).expect(201);
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    let file = daemon.folder().join("no-socket");
+    fs::write(&file, "mine").unwrap();
+    let gone = daemon.folder().join("gone/http.sock");
+    let unix = [&file, &gone].map(|path| format!("unix:{}", path.display()));
+    let listen = format!("listen = {:?}", ["127.0.0.1:0", &taken, &unix[0], &unix[1]]);
+    let addresses = [&taken, "no-socket", "gone/http.sock"];
+    let rules = "fields = { isbn = { type = \"integer\" } }\n";
+    for (more, told) in [
+        ("", &[][..]),
+        ("[limits]\nbody = 7\n", &["limits.body"]),
+        (rules, &["would get rules that 1 record"]),
+        ("[storage]\ncache = \"2 MiB\"\n", &["storage.cache"]),
+    ] {
+        let text = toml(daemon.folder(), &format!("{albums}{more}"));
+        let text = text.replacen("listen = [\"127.0.0.1:0\"]", &listen, 1);
+        fs::write(daemon.config(), text).unwrap();
+        let refused = reload(&daemon, "").json();
+        let reasons = refused["reasons"].to_string();
+        for reason in addresses.iter().chain(told) {
+            assert!(reasons.contains(reason), "{reason}: {refused}");
+        }
+        assert_eq!(
+            refused["reasons"].as_array().unwrap().len(),
+            3 + told.len(),
+            "{refused}"
+        );
+        let dry = perennial_reload(&daemon, &["--dry-run"]);
+        assert_eq!(dry.status.code(), Some(78), "{dry:?}");
+        let printed = String::from_utf8(dry.stderr).unwrap();
+        for reason in addresses.iter().chain(told) {
+            assert!(printed.contains(reason), "{reason}: {printed}");
+        }
+    }
+    assert_eq!(fs::read_to_string(file).unwrap(), "mine");
+}
+
+#[test]
+fn a_file_without_anything_in_it_does_not_take_everything_away() {
+    let mut daemon = TestDaemon::prepare("");
+    // The data folder is not in the file, so that nothing else refuses it.
+    let data = format!(
+        "PERENNIAL__SERVER__DATA={}",
+        daemon.folder().join("data").display()
+    );
+    let ports = [
+        "PERENNIAL__SERVER__LISTEN=127.0.0.1:0",
+        "PERENNIAL__SERVER__ADMIN=127.0.0.1:0",
+    ];
+    daemon.run_under(&["env", &data, ports[0], ports[1]]);
+    daemon.restart();
+    let whole = fs::read_to_string(daemon.config()).unwrap();
+    for blank in ["", "\n", "# nothing\n"] {
+        fs::write(daemon.config(), blank).unwrap();
+        let refused = reload(&daemon, "").expect(422).text();
+        assert!(refused.contains("nothing is written in it"), "{refused}");
+        daemon.get("/books").expect(200);
+    }
+    fs::write(daemon.config(), whole).unwrap();
+    reload(&daemon, "").expect(200);
+    fs::write(daemon.config(), "[server]\n").unwrap();
+    reload(&daemon, "").expect(200);
+    assert_eq!(daemon.get("/books").status, 404);
 }

@@ -1,6 +1,8 @@
 //! Lists that no index serves, over HTTP: at each limit the answer says which index would help, and other requests are served.
 
 use std::cell::RefCell;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -77,6 +79,27 @@ fn is_refused(answer: &Response, status: u16, detail: &str, index: &Value) {
     );
 }
 
+/// A list that no index serves.
+const LIST: &str = "GET /albums?title=held HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// Holds all turns of what no index serves. Returns the clients that wait for the answers to these requests.
+fn hold_all_turns(daemon: &TestDaemon, request: &str) -> Vec<TcpStream> {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let at_once = (processors / 2).clamp(1, 4);
+    daemon.chaos(&json!({"point": "storage.held_scan", "hits": at_once}));
+    let mut held: Vec<_> = (0..at_once)
+        .map(|_| TcpStream::connect(daemon.public()).unwrap())
+        .collect();
+    for client in &mut held {
+        client.write_all(request.as_bytes()).unwrap();
+    }
+    daemon.wait_until("each has its turn", |daemon| {
+        let points = client::get(daemon.admin(), "/chaos").expect(200).json();
+        points["points"]["storage.held_scan"] == 0
+    });
+    held
+}
+
 /// The beginning of the refusal of a list for which every record would have to be read.
 const ALL: &str =
     "no index serves this query, so every record has to be read: that took too long; ";
@@ -95,7 +118,7 @@ fn a_list_that_takes_too_long_is_refused_with_the_index_that_would_serve_it() {
         // The index is there, and half of all records are in it.
         (
             "/albums?stock=1&title_like=t7",
-            "the index of stock names too many records for this query: that took too long; ask for fewer",
+            "the index of stock names too many records for this query: that took too long; narrow the query",
             json!([]),
         ),
     ] {
@@ -126,21 +149,7 @@ fn a_list_that_takes_too_long_is_refused_with_the_index_that_would_serve_it() {
 #[test]
 fn a_list_whose_turn_does_not_come_is_refused_with_the_index_that_would_serve_it() {
     let daemon = with_albums();
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let at_once = (processors / 2).clamp(1, 4);
-    daemon.chaos(&json!({"point": "storage.held_scan", "hits": at_once}));
-    let mut held: Vec<_> = (0..at_once)
-        .map(|_| Client::connect(daemon.public()).unwrap())
-        .collect();
-    for client in &mut held {
-        client
-            .write(b"GET /albums?title=held HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            .unwrap();
-    }
-    daemon.wait_until("each has its turn", |daemon| {
-        let points = client::get(daemon.admin(), "/chaos").expect(200).json();
-        points["points"]["storage.held_scan"] == 0
-    });
+    let held = hold_all_turns(&daemon, LIST);
     let refused = daemon.get("/albums?title=t7");
     is_refused(
         &refused,
@@ -155,4 +164,52 @@ fn a_list_whose_turn_does_not_come_is_refused_with_the_index_that_would_serve_it
     daemon
         .get("/albums?stock=1&_limit=5&_sort=stock")
         .expect(200);
+    drop(held);
+}
+
+#[test]
+fn a_client_that_leaves_gives_up_its_turn() {
+    let daemon = TestDaemon::start(SETTINGS);
+    client::post(daemon.public(), "/albums", &json!({"title": "t7"})).expect(201);
+    let post = |path: &str, body: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let operation = r#"{"method":"DELETE","path":"/albums?title=t7","max_affected":3}"#;
+    let batch = |mode| {
+        post(
+            "/_batch",
+            &format!(r#"{{"mode":"{mode}","ops":[{operation}]}}"#),
+        )
+    };
+    let delete =
+        "DELETE /albums?title=t7 HTTP/1.1\r\nhost: localhost\r\nprefer: max-affected=3\r\n\r\n";
+    let requests = [
+        (LIST.to_owned(), 499),
+        (delete.to_owned(), 499),
+        (batch("atomic"), 499),
+        (batch("gather"), 200),
+    ];
+    for (request, status) in requests {
+        for closes_one_side in [false, true] {
+            let mut held = hold_all_turns(&daemon, &request);
+            if closes_one_side {
+                for client in &mut held {
+                    client.shutdown(Shutdown::Write).unwrap();
+                    let mut answer = String::new();
+                    client.read_to_string(&mut answer).unwrap();
+                    assert!(
+                        answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                        "{answer}"
+                    );
+                    assert!(answer.contains(r#""code":"client_left""#), "{answer}");
+                }
+            }
+            drop(held);
+            let found = daemon.get("/albums?title=t7").expect(200).json();
+            assert_eq!(found[0]["title"], "t7", "it is the turn of the next");
+        }
+    }
 }

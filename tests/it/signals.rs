@@ -4,8 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::client;
 use crate::daemon::{TestDaemon, toml};
+use crate::drills::strace_available;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -59,12 +62,84 @@ fn sighup_logs_wrong_settings_and_those_that_need_a_restart() {
     rewrite(&daemon, "[storage]\ncache = \"2 MiB\"");
     daemon.sighup();
     daemon.wait_for_log(
-        "storage.cache from \"64 MiB\" to \"2 MiB\": start the daemon again for this",
+        "storage.cache from \"128 MiB\" to \"2 MiB\": start the daemon again for this",
     );
     fs::remove_file(daemon.config()).unwrap();
     daemon.sighup();
     daemon.wait_for_log("can't be read: No such file or directory");
     daemon.get("/").expect(200);
+}
+
+/// A log that is read when the same has happened again must not end with what came before.
+#[test]
+fn each_outcome_of_a_reload_is_logged_though_the_one_before_was_the_same() {
+    const TIMES: usize = 4;
+    let mut daemon = TestDaemon::start("");
+    let wrong = "[logging]\nlevel = \"loud\"";
+    for (more, status) in [(wrong, 422), ("", 200)] {
+        rewrite(&daemon, more);
+        for _ in 0..TIMES {
+            let reloaded = client::post(daemon.admin(), "/reload", &Value::Null);
+            reloaded.expect(status);
+        }
+    }
+    daemon.sigterm();
+    assert_eq!(daemon.wait_exit(TIMEOUT).code(), Some(0));
+    let log = daemon.stderr();
+    for outcome in [
+        "ERROR reload: the settings are refused, nothing has changed\n",
+        ": logging.level: \"loud\" is not a level",
+        "INFO the settings were read again: nothing has changed\n",
+    ] {
+        assert_eq!(log.matches(outcome).count(), TIMES, "{outcome}: {log}");
+    }
+    assert!(!log.contains("left out"), "{log}");
+}
+
+/// Whether the process catches SIGHUP, which is the first of the signals.
+fn catches_sighup(daemon: &TestDaemon) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let caught = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:\t"));
+    u64::from_str_radix(caught.unwrap(), 16).unwrap() & 1 == 1
+}
+
+#[test]
+fn signals_that_come_at_once_are_not_lost_and_end_nothing() {
+    let mut daemon = TestDaemon::prepare("");
+    daemon.spawn();
+    daemon.wait_until("SIGHUP is caught", catches_sighup);
+    daemon.sighup();
+    daemon.sigusr1();
+    daemon.wait_ready();
+    daemon.wait_for_log("SIGHUP: the settings are read again");
+    daemon.wait_for_log("SIGUSR1: there is no log file to open again");
+    daemon.wait_for_log("the settings were read again: nothing has changed");
+}
+
+#[test]
+#[ignore = "needs strace: .ci/run runs it"]
+fn sighup_and_sigusr1_are_caught_before_the_settings_are_read() {
+    if !strace_available() {
+        return;
+    }
+    let mut daemon = TestDaemon::prepare("");
+    let calls = daemon.folder().join("calls");
+    let traced = "trace=rt_sigaction,openat";
+    daemon.run_under(&["strace", "-D", "-o", calls.to_str().unwrap(), "-e", traced]);
+    daemon.spawn();
+    daemon.wait_ready();
+    let calls = fs::read_to_string(calls).unwrap();
+    let first = |what: &str| {
+        let at = calls.lines().position(|line| line.contains(what));
+        at.unwrap_or_else(|| panic!("no {what} in {calls}"))
+    };
+    let read = first("perennial.toml");
+    for signal in ["SIGHUP", "SIGUSR1"] {
+        let caught = first(&format!("rt_sigaction({signal}, {{sa_handler=0x"));
+        assert!(caught < read, "{calls}");
+    }
 }
 
 #[track_caller]

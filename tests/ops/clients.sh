@@ -8,23 +8,11 @@ set -euo pipefail
 need_node clients
 [ -x "$PERENNIAL" ] || skip clients "there is no $PERENNIAL (cargo build --release)"
 
-WORK=$(mktemp -d)
-DAEMON='' SERVER=''
-clean() {
-    local code=$?
-    trap - EXIT
-    [ "$code" = 0 ] || tail -30 "$WORK"/*log
-    [ -z "$DAEMON" ] || kill "$DAEMON" 2>/dev/null || true
-    [ -z "$SERVER" ] || kill "$SERVER" 2>/dev/null || true
-    rm -rf "$WORK"
-    exit "$code"
-}
-trap clean EXIT
+work_folder
 
 cp "$REPO"/tests/ops/clients/*.mjs "$WORK"
 cd "$WORK"
-npm install --silent --no-audit --no-fund --no-package-lock json-server@0.17.4 ra-data-json-server@5.15.3 \
-    ra-data-simple-rest@5.15.3 @refinedev/simple-rest@6.0.1 >npm.log 2>&1 || skip clients "the packages can't be installed"
+node_packages clients json-server@0.17.4 ra-data-json-server@5.15.3 ra-data-simple-rest@5.15.3 @refinedev/simple-rest@6.0.1
 
 cat >perennial.toml <<'END'
 server = { listen = ["127.0.0.1:0"], admin = "127.0.0.1:0", data = "data" }
@@ -39,15 +27,11 @@ views = { type = "integer", min = 0 }
 tags = { type = "array", items = "string" }
 author = { type = "object", fields = { name = { type = "string" } } }
 END
-NO_COLOR=1 "$PERENNIAL" --config perennial.toml serve 2>daemon.log &
-DAEMON=$!
+serve perennial.toml
 node data.mjs >db.json
 PORT=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })')
 node node_modules/json-server/lib/cli/bin.js --host 127.0.0.1 --port "$PORT" --quiet db.json >server.log 2>&1 &
 SERVER=$!
-until_true has " ready" cat daemon.log
-SITE=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' daemon.log | head -1)
-SITE=${SITE%/}
 until_true quiet node -e 'fetch(process.argv[1]).then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))' "http://127.0.0.1:$PORT/things/1"
 
 check "random queries are answered as by json-server, or differ for a reason" \

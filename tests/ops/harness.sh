@@ -30,6 +30,54 @@ need_node() { # WHAT
         skip "$1" "nodejs and npm can't be installed"
 }
 
+# Makes $WORK, a folder that is removed at the end of the script, when the processes DAEMON and SERVER are killed. If the script
+# fails, the ends of the logs in it are printed.
+work_folder() {
+    WORK=$(mktemp -d) DAEMON='' SERVER=''
+    trap clean EXIT
+}
+
+clean() {
+    local code=$? process
+    trap - EXIT
+    [ "$code" = 0 ] || tail -n 30 "$WORK"/*log
+    for process in $DAEMON $SERVER; do
+        kill -9 "$process" && wait "$process" || true
+    done 2>/dev/null
+    rm -rf "$WORK"
+    exit "$code"
+}
+
+# Starts the daemon as DAEMON, and waits until it is ready. SITE and ADMIN are its addresses.
+serve() { # CONFIG
+    # What another one wrote before is not this one's.
+    : >"$WORK/log"
+    NO_COLOR=1 "$PERENNIAL" --config "$1" serve 2>"$WORK/log" &
+    DAEMON=$!
+    until_true has " ready" cat "$WORK/log"
+    SITE=$(address "listening") ADMIN=$(address "admin")
+}
+
+address() { # NAME
+    sed -n "s#.*$1 on \(http:[^ ]*[^ /]\).*#\1#p" "$WORK/log" | head -1
+}
+
+# Installs packages of Python with their tools into $WORK/python/bin.
+python_packages() { # WHAT PACKAGE...
+    local what="$1"
+    shift
+    python3 -m venv "$WORK/python" >"$WORK/venv.log" 2>&1 || skip "$what" "there is no venv (apt-get install python3-venv)"
+    "$WORK/python/bin/pip" install --quiet --no-compile "$@" >"$WORK/pip.log" 2>&1 || skip "$what" "$* can't be installed"
+}
+
+# Installs packages of Node into $WORK/node_modules.
+node_packages() { # WHAT PACKAGE...
+    local what="$1"
+    shift
+    npm install --silent --no-audit --no-fund --no-package-lock --prefix "$WORK" "$@" >"$WORK/npm.log" 2>&1 ||
+        skip "$what" "$* can't be installed"
+}
+
 # A step that must succeed.
 check() { # NAME COMMAND...
     local name="$1" begun

@@ -6,26 +6,12 @@ set -euo pipefail
 need metrics "prometheus curl" promtool curl
 [ -x "$PERENNIAL" ] || skip metrics "there is no $PERENNIAL (cargo build --release)"
 
-WORK=$(mktemp -d)
-DAEMON=''
-clean() {
-    local code=$?
-    trap - EXIT
-    [ "$code" = 0 ] || tail -50 "$WORK/log"
-    [ -z "$DAEMON" ] || kill "$DAEMON" 2>/dev/null || true
-    rm -rf "$WORK"
-    exit "$code"
-}
-trap clean EXIT
+work_folder
 
 export PERENNIAL__SERVER__LISTEN=127.0.0.1:0 PERENNIAL__SERVER__ADMIN=127.0.0.1:0
 export PERENNIAL__SERVER__DATA=$WORK/data PERENNIAL__CHAOS__ENABLED=true
 cd "$REPO"
-NO_COLOR=1 "$PERENNIAL" --config config/perennial.toml serve 2>"$WORK/log" &
-DAEMON=$!
-until_true has " ready" cat "$WORK/log"
-SITE=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$WORK/log")
-ADMIN=$(sed -n 's/.*admin on \(http:[^ ]*\).*/\1/p' "$WORK/log")
+serve config/perennial.toml
 
 code() { curl --silent --output /dev/null --write-out '%{http_code}' --max-time 10 "$@"; }
 JSON='Content-Type: application/json'

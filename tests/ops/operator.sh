@@ -38,6 +38,8 @@ run() { # COMMAND OF PERENNIAL...: beside the daemon or without one, on the data
 }
 start() { # DATA FOLDER
     DATA=$1
+    # What the last one wrote is not this one's.
+    : >"$WORK/log"
     PERENNIAL__SERVER__DATA=$DATA "$PERENNIAL" --config "$WORK/perennial.toml" serve >/dev/null 2>"$WORK/log" &
     DAEMON=$!
     until_true has " ready" cat "$WORK/log"
@@ -107,7 +109,7 @@ done
 stop
 damage() {
     rm -rf "$WORK/damaged/view" "$WORK/damaged/snapshots"
-    sed -i 's/title two/title TWO/' "$WORK"/damaged/journal/*.journal
+    sed -i '0,/title two/s//title TWO/' "$WORK"/damaged/journal/*.journal
 }
 check "salvage: the store is damaged" damage
 start "$WORK/damaged"

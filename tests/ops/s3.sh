@@ -7,23 +7,10 @@ set -euo pipefail
 need s3 "curl python3-venv" curl python3
 [ -x "$PERENNIAL" ] || skip s3 "there is no $PERENNIAL (cargo build --release)"
 
-WORK=$(mktemp -d)
-DAEMON='' SERVER=''
-clean() {
-    local code=$?
-    trap - EXIT
-    [ "$code" = 0 ] || tail -30 "$WORK"/*log
-    [ -z "$DAEMON" ] || kill -9 "$DAEMON" 2>/dev/null || true
-    [ -z "$SERVER" ] || kill -9 "$SERVER" 2>/dev/null || true
-    rm -rf "$WORK"
-    exit "$code"
-}
-trap clean EXIT
+work_folder
 
 # Only what the server needs for buckets.
-python3 -m venv "$WORK/venv" 2>"$WORK/venv.log" || skip s3 "there is no venv (apt-get install python3-venv)"
-"$WORK/venv/bin/pip" install --quiet --no-compile 'moto[s3]==5.2.5' flask flask-cors >"$WORK/pip.log" 2>&1 ||
-    skip s3 "moto can't be installed"
+python_packages s3 'moto[s3]==5.2.5' flask flask-cors
 
 export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=secret
 PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -31,17 +18,13 @@ BUCKET=http://127.0.0.1:$PORT/bucket
 BACKUPS=s3://bucket/backups/perennial
 
 server() { # Starts it, empty as it keeps everything in memory, and makes the bucket.
-    "$WORK/venv/bin/moto_server" -p "$PORT" >>"$WORK/server.log" 2>&1 &
+    "$WORK/python/bin/moto_server" -p "$PORT" >>"$WORK/server.log" 2>&1 &
     SERVER=$!
     until_true curl --silent --fail --output /dev/null -X PUT "$BUCKET"
 }
 
 daemon() { # Starts it, and waits until it is ready, and its store open.
-    NO_COLOR=1 "$PERENNIAL" --config "$WORK/perennial.toml" serve 2>"$WORK/log" &
-    DAEMON=$!
-    until_true has " ready" cat "$WORK/log"
-    SITE=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$WORK/log")
-    ADMIN=$(sed -n 's/.*admin on \(http:[^ ]*\).*/\1/p' "$WORK/log")
+    serve "$WORK/perennial.toml"
     until_true quiet curl --fail --silent "$ADMIN/readyz"
 }
 

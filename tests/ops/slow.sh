@@ -11,17 +11,7 @@ need slow "slowhttptest curl" slowhttptest curl
 ulimit -n 4096 2>/dev/null || skip slow "there are fewer than 4096 open files allowed (ulimit -n)"
 
 SECONDS_EACH=${SECONDS_EACH:-20}
-WORK=$(mktemp -d)
-DAEMON=''
-clean() {
-    local code=$?
-    trap - EXIT
-    [ "$code" = 0 ] && [ "$FAILED" = 0 ] || tail -50 "$WORK/log"
-    [ -z "$DAEMON" ] || kill "$DAEMON" 2>/dev/null || true
-    rm -rf "$WORK"
-    exit "$code"
-}
-trap clean EXIT
+work_folder
 
 mkdir "$WORK/site"
 # Larger than the kernel's socket buffers, so that a client that does not read blocks the daemon's writes.
@@ -35,11 +25,7 @@ data = "$WORK/data"
 files = { root = "$WORK/site" }
 [resource.books]
 TOML
-NO_COLOR=1 "$PERENNIAL" --config "$WORK/perennial.toml" serve 2>"$WORK/log" &
-DAEMON=$!
-until_true has " ready" cat "$WORK/log"
-SITE=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$WORK/log")
-ADMIN=$(sed -n 's/.*admin on \(http:[^ ]*\).*/\1/p' "$WORK/log")
+serve "$WORK/perennial.toml"
 
 # An ordinary client: prints one status for each request, or 000 if there was no answer within five seconds.
 ordinary() {

@@ -14,16 +14,31 @@ cd "$REPO"
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
+# The drills are built, or those of the test binary IT are run.
 drill() { # TEST
-    cargo test --test it -- --ignored --nocapture --test-threads 1 "$1"
+    local drills=(cargo test --test it --)
+    [ -z "${IT:-}" ] || drills=("$IT")
+    "${drills[@]}" --ignored --nocapture --test-threads 1 "$1"
 }
+FAULTS=${FAULTS:-1000}
 faults() {
-    DAMAGE_SINGLE=${FAULTS:-1000} DAMAGE_DOUBLE=$((${FAULTS:-1000} / 5)) drill damage::one_damaged_file
+    # Half of them at rest, half under load.
+    DAMAGE_SINGLE=$((FAULTS / 2)) DAMAGE_DOUBLE=$((FAULTS / 5)) drill damage::one_damaged_file
+    DAMAGE_UNDER_LOAD=$((FAULTS / 2)) drill damage_under_load::
     drill ill_disk::
     drill disk_full::
 }
 kills() { DRILL_KILLS=${KILLS:-1000} drill drills::kill_9; }
-power_cuts() { POWERCUT_IMAGES=${POWER_CUTS:-100} tests/ops/powercut.sh; }
+power_cuts() {
+    local kind
+    for kind in ext4 xfs btrfs; do
+        if [ $kind != ext4 ] && ! { command -v mkfs.$kind && grep -qw $kind /proc/filesystems; }; then
+            echo "no power cuts on $kind: the kernel or mkfs.$kind is missing"
+            continue
+        fi
+        DISK_KIND=$kind POWERCUT_IMAGES=${POWER_CUTS:-100} tests/ops/powercut.sh
+    done
+}
 cut_off() { drill cut_off::; }
 durable_writes() { cargo bench --bench storage; }
 figures() { python3 tests/ops/store_figures.py "$WORK" "${RECORDS:-1000000}"; }

@@ -56,6 +56,9 @@ mount -t tmpfs -o size=1G tmpfs "$DISK"
 mkdir "$DISK"/{upper,work,merged}
 mount -t overlay overlay -o "lowerdir=/,upperdir=$DISK/upper,workdir=$DISK/work" "$DISK/merged" 2>/dev/null ||
     skip systemd "there is no overlay file system"
+# The container begins as a machine without Perennial, also if this machine has it installed or has logs of it.
+rm -rf "$DISK"/merged/{etc,srv,var/lib,var/log,var/lib/private,var/log/private}/perennial "$DISK"/merged/usr/bin/perennial \
+    "$DISK"/merged/etc/systemd/system/{,{multi-user,sockets}.target.wants/}perennial.*
 mkdir "$CGROUP"
 (
     echo "$BASHPID" >"$CGROUP/cgroup.procs"

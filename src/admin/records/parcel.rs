@@ -118,7 +118,9 @@ impl Parcel {
                 BodyError::Syntax { column, reason, .. } => {
                     format!("not valid JSON at column {column}: {reason}")
                 }
-                BodyError::NotAnObject { .. } | BodyError::Number { .. } => error.to_string(),
+                BodyError::Empty | BodyError::NotAnObject { .. } | BodyError::Number { .. } => {
+                    error.to_string()
+                }
             }]
         })?;
         // The same at each attempt, so that what an earlier one brought is found.

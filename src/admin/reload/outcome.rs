@@ -56,6 +56,11 @@ pub(crate) enum NotReloaded {
         "nothing has changed, because the daemon, or the part of it that reloads, is being stopped"
     )]
     Stopping,
+    /// The part that reloads died, and the order is given up.
+    #[error(
+        "nothing has changed, because the part of the daemon that reloads died while it carried out the order, which is given up: look in the log for the cause, then give the order again"
+    )]
+    Died,
     /// Whoever asked has given up.
     #[error("nothing has changed, because nobody waits for it any more")]
     Expired,
@@ -76,7 +81,8 @@ impl NotReloaded {
         }
     }
 
-    fn and(self, other: Self) -> Self {
+    /// Both refusals.
+    pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             // Nobody waits for the reasons.
             (gone @ (Self::Stopping | Self::Expired), _)
@@ -105,6 +111,7 @@ impl NotReloaded {
             Self::OtherFile { .. } => Code::InvalidParameter,
             Self::Stopping => Code::ShuttingDown,
             Self::Expired => Code::Deadline,
+            Self::Died => Code::Internal,
             Self::Several(all) => {
                 let codes: Vec<_> = all.iter().map(Self::code).collect();
                 let mut hardest = [Code::InvalidSettings, Code::NeedsRestart].into_iter();
@@ -127,7 +134,7 @@ impl NotReloaded {
             Self::OtherFile { asked, runs } => vec![format!(
                 "the daemon runs with {runs}, and not with {asked}: name that file, or start the daemon with this one"
             )],
-            Self::Stopping | Self::Expired => vec![self.to_string()],
+            Self::Stopping | Self::Expired | Self::Died => vec![self.to_string()],
         }
     }
 }

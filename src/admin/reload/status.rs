@@ -1,4 +1,4 @@
-//! Which settings are in force, and how the last attempt to read them again ended.
+//! The status of the settings: those in force, and the outcome of the last reload.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outcome::{NotReloaded, Reloaded};
 
-/// Which settings are in force, and how the last attempt to read them again ended.
+/// The settings in force, and the outcome of the last reload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ReloadStatus {
     /// 1 at the start, and one more for each reload that changed something.

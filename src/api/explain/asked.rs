@@ -1,5 +1,6 @@
 //! The request that is asked about, as an operator writes it.
 
+use actix_web::http::uri::Scheme;
 use actix_web::http::{Method, Uri};
 
 /// A request that is only asked about.
@@ -9,6 +10,8 @@ pub(crate) struct AskedRequest {
     pub(crate) method: Method,
     /// The host with its port, if the whole URL was written.
     pub(crate) authority: Option<String>,
+    /// Whether it begins with `https://`; `None` if the URL was not written as a whole.
+    pub(crate) over_tls: Option<bool>,
     /// The path as a client sends it.
     pub(crate) path: String,
     /// The query, without its `?`.
@@ -38,6 +41,7 @@ impl AskedRequest {
         Ok(Self {
             method,
             authority: uri.authority().map(ToString::to_string),
+            over_tls: uri.scheme().map(|scheme| *scheme == Scheme::HTTPS),
             path: uri.path().to_owned(),
             query: uri.query().unwrap_or_default().to_owned(),
         })
@@ -66,6 +70,13 @@ mod tests {
             assert_eq!(AskedRequest::parse("GET", url), wrong);
         }
         assert!(AskedRequest::parse("A B", "/").is_err());
+        for (url, over_tls) in [
+            ("/", None),
+            ("http://a/", Some(false)),
+            ("https://a", Some(true)),
+        ] {
+            assert_eq!(AskedRequest::parse("GET", url).unwrap().over_tls, over_tls);
+        }
         let small = AskedRequest::parse("get", "/").unwrap();
         assert_ne!(small.method, Method::GET, "methods have capital letters");
     }

@@ -67,7 +67,7 @@ impl Explanation {
         self.status = Some(status.as_u16());
         self.add("answer", format!("{}{detail}", named(status)));
         if let Some(page) = rules.and_then(|rules| rules.page(status.as_u16())) {
-            self.add("error page", format!("{page}, for clients that take HTML"));
+            self.add("error page", format!("{page}, as text/html, for clients that take HTML as browsers and curl do; others get the problem, whose header fields follow"));
         }
         self.headers(&mut response, rules);
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::super::answer::{Answered, empty};
 use super::super::resource::{
     self, BodyOf, NamedPart, NamedRecord, ResourceWish, WriteWish, absent, absent_in_put,
-    list_etag, listed, wanted,
+    list_answer, list_etag, wanted,
 };
 use super::super::routes::ResourceTarget;
 use super::explanation::{duration, size};
@@ -145,7 +145,9 @@ impl<'a> AskedRecords<'a> {
                     records: Vec::new(),
                     ..cost.page
                 };
-                listed(&headers, &page, list_etag(&page, mark)).map(Some)
+                list_answer(&page, list_etag(&page, mark))
+                    .response(&headers)
+                    .map(Some)
             }
             ResourceWish::Write(_) => store.refuses_writes().map_or(Ok(None), |no| Err(no.into())),
             ResourceWish::Methods(_)
@@ -165,7 +167,7 @@ impl<'a> AskedRecords<'a> {
                     total: Some(0),
                     ..ListPage::default()
                 };
-                listed(&headers, &page, list_etag(&page, ""))
+                list_answer(&page, list_etag(&page, "")).response(&headers)
             }
             ResourceWish::Item(id, shape) => {
                 let record = Record {
@@ -207,9 +209,7 @@ impl<'a> AskedRecords<'a> {
                 ..
             }) => format!("the JSON Schema of the resource at {path}"),
             Some(NamedRecord { id: None, .. }) => {
-                format!(
-                    "a record of the resource at {path} that can't be there: no id reads like this"
-                )
+                format!("a record of the resource at {path} that can't exist: its id is not valid")
             }
             Some(NamedRecord {
                 id: Some(id), part, ..

@@ -65,7 +65,7 @@ impl SeenChanges {
 struct WaitingFeeds {
     next: u64,
     feeds: BTreeMap<FeedKey, WaitingFeed>,
-    /// When to look at a feed. It may have a later time by then.
+    /// The times at which feeds are looked at. A feed may have a later time by then.
     due: BTreeSet<(Instant, FeedKey)>,
 }
 

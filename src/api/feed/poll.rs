@@ -76,7 +76,6 @@ impl JsonPage {
 }
 
 /// The body of an answer that waits for changes. It begins after the head was sent.
-#[derive(Debug)]
 pub(in super::super) struct WaitingPoll {
     reader: FeedReader,
     end: OpenEnd,

@@ -1,6 +1,5 @@
 //! Reads a feed: from its position on, change by change, without a gap and none twice.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
@@ -34,15 +33,6 @@ pub(in super::super) struct FeedReader {
     after: u64,
     reading: Option<LocalBoxFuture<'static, Result<FeedStep, StoreError>>>,
     subscription: Subscription,
-}
-
-impl fmt::Debug for FeedReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FeedReader")
-            .field("resource", &self.resource)
-            .field("after", &self.after)
-            .finish_non_exhaustive()
-    }
 }
 
 /// The result of a look for changes.

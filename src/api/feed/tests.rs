@@ -1,4 +1,4 @@
-//! When a feed says something: on the paused clock, over changes that a test makes.
+//! Tests of the moments at which a feed sends something, on the paused clock.
 
 use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
@@ -13,9 +13,7 @@ use super::super::routes::ResourceTarget;
 use super::*;
 use crate::record::{FeedPosition, FeedQuery, Handling, Schema};
 use crate::settings::ResourceSettings;
-use crate::storage::{
-    ChangesPage, CollectionId, FeedStep, LastChange, RecentChanges, StoreReply, TestProgress,
-};
+use crate::storage::{ChangesPage, CollectionId, FeedStep, LastChange, RecentChanges, StoreReply};
 use crate::wire::OpenEnd;
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -28,7 +26,7 @@ struct TestSource {
     pages: Mutex<Vec<Arc<ChangesPage>>>,
     /// Changes before this one are not kept any more.
     first: AtomicU64,
-    progress: TestProgress,
+    last: watch::Sender<u64>,
     recent: Arc<RecentChanges>,
 }
 
@@ -37,7 +35,7 @@ impl TestSource {
         let page = ChangesPage::of_books(books);
         let last = page.last();
         self.pages.lock().push(page);
-        self.progress.set(last);
+        self.last.send_replace(last);
     }
 
     /// The same for the changes with these numbers.
@@ -75,7 +73,7 @@ impl ChangeSource for TestSource {
     }
 
     fn last_change(&self) -> LastChange {
-        self.progress.last_change()
+        LastChange::of(&self.last)
     }
 
     fn mark(&self) -> StoreReply<'_, &str> {
@@ -95,7 +93,7 @@ impl TestFeeds {
         let source = Arc::new(TestSource {
             pages: Mutex::default(),
             first: AtomicU64::new(1),
-            progress: TestProgress::new(),
+            last: watch::Sender::new(0),
             recent: Arc::default(),
         });
         let feeds = Feeds::new(Arc::<TestSource>::clone(&source));
@@ -278,7 +276,7 @@ fn books(collection: usize) -> Route {
         "books",
         ResourceSettings::at("/books"),
     );
-    Route::plain("/books", Target::Resource(target))
+    Route::plain("/books", Target::Resource(Box::new(target)))
 }
 
 #[test]

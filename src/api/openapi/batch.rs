@@ -8,7 +8,7 @@ use super::API;
 use super::operation::{Operation, path_item, schema_ref};
 use super::problems::Arises;
 use super::shapes::id_pattern;
-use crate::settings::{Put, ResourceSettings, Settings};
+use crate::settings::{AllowedClients, Put, ResourceSettings, Settings};
 
 /// Adds its path and its schemas.
 pub(super) fn add(
@@ -16,6 +16,16 @@ pub(super) fn add(
     paths: &mut Map<String, Value>,
     schemas: &mut Map<String, Value>,
 ) {
+    let mut resources = settings.resources.values();
+    let is_limited = resources.any(|it| it.rules.access.write != AllowedClients::Public);
+    let operation = |method: &str| {
+        let operation = operation(method)?;
+        Some(if is_limited {
+            operation.for_keys(false)
+        } else {
+            operation
+        })
+    };
     paths.insert(BATCH.to_owned(), path_item(METHODS, API, operation));
     schemas.insert("Batch".to_owned(), schema(settings));
 }
@@ -71,14 +81,15 @@ fn schema(settings: &Settings) -> Value {
         })
     };
     let text = json!({ "type": "string" });
-    let count = json!({ "type": "integer", "minimum": 0 });
+    let count = json!({ "type": ["integer", "null"], "minimum": 0, "maximum": usize::MAX });
+    let text_or_null = json!({ "type": ["string", "null"] });
     // Each is refused for itself, if it is not as in mode atomic.
     let any = operation_of(
         &[("method", text.clone()), ("path", text)],
         &[
             ("body", json!({})),
-            ("if_match", header()),
-            ("if_none_match", header()),
+            ("if_match", text_or_null.clone()),
+            ("if_none_match", text_or_null),
             ("max_affected", count),
         ],
     );
@@ -112,12 +123,11 @@ fn of_resource(name: &str, resource: &ResourceSettings, most: usize) -> Vec<Valu
             address(format!("^{in_pattern}/{}$", id_pattern())),
         ];
         required.extend(content.map(body));
-        let mut conditions = vec![("if_none_match", header())];
-        let if_match = ("if_match", header());
+        let mut conditions = vec![("if_none_match", header(true))];
         if resource.if_match_required {
-            required.push(if_match);
+            required.push(("if_match", header(false)));
         } else {
-            conditions.push(if_match);
+            conditions.push(("if_match", header(true)));
         }
         operation_of(&required, &conditions)
     };
@@ -146,9 +156,14 @@ fn of_resource(name: &str, resource: &ResourceSettings, most: usize) -> Vec<Valu
     operations
 }
 
-/// The value of a header field that is sent in the body.
-fn header() -> Value {
-    json!({ "type": "string", "pattern": "^[\\t -~]*$" })
+/// The value of a header field that is sent in the body. Null is the same as none.
+fn header(may_be_null: bool) -> Value {
+    let kind = if may_be_null {
+        json!(["string", "null"])
+    } else {
+        json!("string")
+    };
+    json!({ "type": kind, "pattern": "^[\\t -~]*$" })
 }
 
 fn operation_of(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {

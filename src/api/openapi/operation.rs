@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::problems::{self, Arises};
 
+/// The name of the scheme by which a client shows its key.
+pub(super) const KEY: &str = "key";
+
 /// The answer to an operation when all went well.
 struct Success {
     status: u16,
@@ -23,6 +26,8 @@ pub(super) struct Operation {
     body: Option<Value>,
     successes: Vec<Success>,
     problems: Vec<Arises>,
+    /// The keys of which the client must show one; `None` if it need not show any.
+    security: Option<Value>,
     /// The links of the answer 201 to other operations.
     pub(super) links: Value,
 }
@@ -96,6 +101,14 @@ impl Operation {
         self
     }
 
+    /// For clients that show a key; `always`, or as it depends on the body.
+    pub(super) fn for_keys(mut self, always: bool) -> Self {
+        let key = json!({ KEY: [] });
+        let none = (!always).then(|| json!({}));
+        self.security = Some(none.into_iter().chain([key]).collect());
+        self.fails(&[Arises::Limited])
+    }
+
     pub(super) fn body(
         mut self,
         required: bool,
@@ -119,6 +132,7 @@ impl Operation {
             body: None,
             successes: successes.collect(),
             problems: self.problems.clone(),
+            security: self.security.clone(),
             links: Value::Null,
         }
     }
@@ -149,6 +163,9 @@ impl Operation {
             }
             if let Some(body) = self.body {
                 operation.insert("requestBody".to_owned(), body);
+            }
+            if let Some(security) = self.security {
+                operation.insert("security".to_owned(), security);
             }
             operation.insert("responses".to_owned(), responses.into());
         }

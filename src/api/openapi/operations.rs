@@ -10,7 +10,7 @@ use super::super::routes::encoded;
 use super::operation::{Operation, component, path_item, read_item, schema_ref};
 use super::parameters::QueryParameters;
 use super::problems::Arises;
-use crate::settings::{Put, ResourceSettings};
+use crate::settings::{AllowedClients, Put, ResourceSettings};
 
 /// A resource, and what its operations depend on.
 pub(super) struct DescribedResource<'a> {
@@ -64,6 +64,20 @@ impl DescribedResource<'_> {
         Operation::new(self.id(of), self.name, summary)
     }
 
+    /// The operation, which may need a key.
+    fn limited(&self, operation: Operation, method: &str) -> Operation {
+        let access = &self.settings.rules.access;
+        let clients = if method == "GET" {
+            &access.read
+        } else {
+            &access.write
+        };
+        match clients {
+            AllowedClients::Public => operation,
+            AllowedClients::Keys(_) => operation.for_keys(true),
+        }
+    }
+
     /// The record in an answer, whole or as its part.
     pub(super) fn shown(&self) -> Value {
         json!({ "anyOf": [schema_ref(self.name), schema_ref(&self.id("part"))] })
@@ -113,25 +127,33 @@ impl DescribedResource<'_> {
         [
             (
                 url.clone(),
-                path_item(METHODS_OF_LIST, self.name, |method| self.on_all(method)),
+                path_item(METHODS_OF_LIST, self.name, |method| {
+                    Some(self.limited(self.on_all(method)?, method))
+                }),
             ),
             (
                 format!("{url}/{{id}}"),
                 below(path_item(METHODS_OF_RECORD, self.name, |method| {
-                    self.on_one(method)
+                    Some(self.limited(self.on_one(method)?, method))
                 })),
             ),
             (
                 format!("{url}/{{id}}/_history"),
-                below(read_item(METHODS_OF_HISTORY, self.name, || self.history())),
+                below(read_item(METHODS_OF_HISTORY, self.name, || {
+                    self.limited(self.history(), "GET")
+                })),
             ),
             (
                 format!("{url}/_changes"),
-                read_item(METHODS_OF_CHANGES, self.name, || self.changes()),
+                read_item(METHODS_OF_CHANGES, self.name, || {
+                    self.limited(self.changes(), "GET")
+                }),
             ),
             (
                 format!("{url}/_schema"),
-                read_item(METHODS_OF_SCHEMA, self.name, || self.schema()),
+                read_item(METHODS_OF_SCHEMA, self.name, || {
+                    self.limited(self.schema(), "GET")
+                }),
             ),
         ]
     }
@@ -356,8 +378,8 @@ impl DescribedResource<'_> {
     }
 
     fn changes(&self) -> Operation {
+        // Some programs read a schema as that of each event, and others as that of the whole text.
         let events = json!({
-            "type": "string",
             "description": "Server-sent events: create, update, delete, and reset, after which the list is to be read again",
         });
         let told = format!(

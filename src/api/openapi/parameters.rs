@@ -25,18 +25,18 @@ impl QueryParameters<'_> {
         self.references(ListQuery::parameters(), true)
     }
 
-    /// Those of a change of all that match.
+    /// The parameters of a change of all records that match.
     pub(super) fn of_change(&self) -> Vec<Value> {
         self.references(ListQuery::parameters_of_change(), true)
     }
 
-    /// Those of a record.
+    /// The parameters of a request for one record.
     pub(super) fn of_record(&self) -> Vec<Value> {
         let of_form = |parameter: &&QueryParameter| is_of_form(parameter.value);
         self.references(ListQuery::parameters().filter(of_form), false)
     }
 
-    /// Those of the feed, all of which but the filters are its own.
+    /// The parameters of the change feed; all but the filters are its own.
     pub(super) fn of_feed(&self) -> Vec<Value> {
         let mut parameters = self.own(FeedQuery::parameters());
         parameters.extend(
@@ -47,7 +47,7 @@ impl QueryParameters<'_> {
         parameters
     }
 
-    /// Those of the history of a record.
+    /// The parameters of the history of a record.
     pub(super) fn of_history(&self) -> Vec<Value> {
         self.own(HISTORY_PARAMETERS.iter())
     }
@@ -250,6 +250,11 @@ fn compared<'a>(filter: &FilterParameter<'a>) -> Option<&'a FieldType> {
     Some(kind)
 }
 
+/// Whether values are told from each other, and not by their order or a part of them.
+fn is_equality(filter: &FilterParameter<'_>) -> bool {
+    matches!(filter.test, FilterTest::Equal | FilterTest::NotEqual)
+}
+
 /// The schema of a value that a field is compared with: it may be one that no record has.
 fn operand(filter: &FilterParameter<'_>) -> Value {
     let text = || json!({ "type": "string" });
@@ -257,6 +262,7 @@ fn operand(filter: &FilterParameter<'_>) -> Value {
         return text();
     };
     match kind {
+        FieldType::Enum(values) if is_equality(filter) => json!({ "enum": values }),
         FieldType::String { .. } => text(),
         FieldType::Enum(values) if values.iter().all(Value::is_string) => text(),
         FieldType::Integer(_) if filter.test != FilterTest::Bound => {
@@ -278,8 +284,11 @@ fn operand(filter: &FilterParameter<'_>) -> Value {
     }
 }
 
-/// The same in JSON, where a text may stand for what it reads as, and the other way round.
+/// The schema of the operand of a filter in JSON, where a text may stand for a number, and a number for a text.
 fn json_operand(filter: &FilterParameter<'_>) -> Value {
+    if let (true, Some(FieldType::Enum(values))) = (is_equality(filter), compared(filter)) {
+        return listed_operand(values);
+    }
     let of = operand(filter);
     let number = |pattern| json!({ "type": "string", "pattern": pattern });
     let kind = compared(filter);
@@ -298,13 +307,29 @@ fn json_operand(filter: &FilterParameter<'_>) -> Value {
         Some(_) | None => json!({ "type": ["number", "boolean"] }),
     });
     let mut either: Vec<_> = [of].into_iter().chain(other).collect();
-    if matches!(filter.test, FilterTest::Equal | FilterTest::NotEqual) {
+    if is_equality(filter) {
         either.push(json!({ "type": "null" }));
     }
     json!({ "anyOf": either })
 }
 
-/// So many at most, with commas.
+/// One of these values or null in JSON. A number may be a text, and a text that reads as a number or a boolean may be that.
+fn listed_operand(values: &[Value]) -> Value {
+    let is_bare = |read: &Value| read.is_number() || read.is_boolean();
+    let spelt_otherwise = |value: &Value| {
+        let Some(text) = value.as_str() else {
+            return Some(Value::from(value.to_string()));
+        };
+        let read: Option<Value> = serde_json::from_str(text).ok();
+        let written = read.as_ref().map(Value::to_string);
+        read.filter(|read| is_bare(read) && written.as_deref() == Some(text))
+    };
+    let others = values.iter().filter_map(spelt_otherwise);
+    let all = values.iter().cloned().chain(others).chain([Value::Null]);
+    json!({ "enum": all.collect::<Vec<_>>() })
+}
+
+/// The schema of a list with at most `most` items.
 fn list(one: &Value, most: usize) -> Value {
     json!({ "type": "array", "items": one, "maxItems": most })
 }

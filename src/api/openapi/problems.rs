@@ -20,6 +20,8 @@ pub(super) enum Arises {
     Query,
     /// It has a body.
     Body,
+    /// Not every client may send it.
+    Limited,
     /// Its body is a record, several, or a part of one.
     RecordBody,
     /// It may be a JSON Patch.
@@ -65,6 +67,7 @@ fn arises(code: Code) -> Arises {
             Arises::Otherwise
         }
         Code::NotAcceptable => Arises::Accept,
+        Code::Unauthorized | Code::NotPermitted => Arises::Limited,
         Code::InvalidParameter => Arises::Query,
         Code::BodyTimeout | Code::BodyTooLarge | Code::UnsupportedMediaType | Code::InvalidJson => {
             Arises::Body
@@ -92,7 +95,9 @@ fn arises(code: Code) -> Arises {
         Code::InvalidBatch => Arises::Batch,
         Code::Damaged => Arises::Read,
         Code::HistoryGone => Arises::Feed,
-        Code::InvalidPath | Code::Forbidden | Code::NotReady => Arises::Files,
+        Code::InvalidPath | Code::Forbidden | Code::RangeNotSatisfiable | Code::NotReady => {
+            Arises::Files
+        }
         Code::NeedsRestart | Code::InvalidOrder | Code::InvalidSettings => Arises::Admin,
     }
 }
@@ -192,6 +197,11 @@ pub(super) fn schema() -> Value {
                 "type": "array",
                 "items": { "type": "string" },
                 "description": "The fields whose values another record has",
+            },
+            "index": {
+                "type": "array",
+                "items": { "type": "array", "items": { "type": "string" } },
+                "description": "The indexes that would serve the query, each by its fields",
             },
             "id": { "type": "string", "description": "The record that was refused, of several" },
             "results": {

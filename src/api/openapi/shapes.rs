@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::record::{Bounds, DefaultValue, ID_BYTES_MAX, ID_NUMBER_MAX, META};
+use crate::record::{Bounds, CHOSEN_NUMBER_MAX, DefaultValue, ID_BYTES_MAX, ID_NUMBER_MAX, META};
 use crate::settings::{
     Field, FieldSource, FieldType, IdScheme, ObjectFields, ResourceSettings, Schema,
 };
@@ -43,6 +43,9 @@ pub(super) fn id(ids: IdScheme) -> Map<String, Value> {
 /// The schema of the `id` member.
 fn id_member(ids: IdScheme, view: RecordView) -> Map<String, Value> {
     let mut schema = id(ids);
+    if view == RecordView::New && ids == IdScheme::Sequence {
+        schema.insert("maximum".to_owned(), json!(CHOSEN_NUMBER_MAX));
+    }
     if view == RecordView::New && ids != IdScheme::Client {
         schema.insert(
             "pattern".to_owned(),

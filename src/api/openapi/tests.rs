@@ -36,7 +36,11 @@ tags = { type = "array", items = "string", max_length = 5 }
 press = { type = "object", fields = { name = { type = "string", required = true }, "town-hall" = { type = "string" } } }
 made_at = { type = "datetime", generated = "created" }
 
+[auth.keys.ci]
+hash = "sha256:b6a1f0bc1c5dc8e0a4d7e1c1d9b5c9a1f1a0f9d8c7b6a5948372615049382716"
+
 [resource.movies]
+access = { read = "public", write = ["key:ci"] }
 path = "/api/films"
 accept = ["text/plain"]
 delete_matching = true
@@ -120,6 +124,7 @@ fn every_code_that_a_public_request_for_records_gets_is_an_answer_of_an_operatio
     let others = [
         Code::InvalidPath,
         Code::Forbidden,
+        Code::RangeNotSatisfiable,
         Code::NotReady,
         Code::NeedsRestart,
         Code::InvalidOrder,

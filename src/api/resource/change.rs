@@ -8,9 +8,10 @@ use bytes::Bytes;
 
 use super::super::answer::Answered;
 use super::super::conditional::conditions;
+use super::super::operations::carry_out;
 use super::super::routes::ResourceTarget;
 use super::ResourceRequest;
-use super::dialect::{BodyOf, JSON_PATCH, media_type};
+use super::dialect::{BodyOf, JSON_PATCH, is_array, media_type, without_mark};
 use super::item::absent_in_put;
 use super::many::{self, NDJSON, finish, told_all};
 use super::negotiation::{prefers, value_of};
@@ -40,7 +41,7 @@ impl WriteWish {
         }
     }
 
-    /// Refuses conditions that name no state, where the resource insists on one. Only one record has a state to depend on.
+    /// Refuses a change without a condition on the state of the record, where the resource requires one; and `If-Match` on a change of several records.
     pub(crate) fn must_name_state(
         &self,
         target: &ResourceTarget,
@@ -58,7 +59,8 @@ impl WriteWish {
                 }
             }
             Self::PatchWhere(_) | Self::DeleteWhere(_) | Self::DeleteMatching if required => {
-                let detail = "this resource insists on the ETag of each record that is changed: change one at a time, with If-Match";
+                let detail =
+                    "this resource requires If-Match: change one record at a time, with its ETag";
                 return Err(Problem::new(Code::PreconditionRequired).detail(detail));
             }
             Self::Create | Self::PatchWhere(_) | Self::DeleteWhere(_) | Self::DeleteMatching => {
@@ -94,7 +96,7 @@ impl WriteWish {
         Ok(match self {
             Self::Create => {
                 let new = NewValues::at(unix_ms());
-                WriteCommand::create(body.object()?, settings.ids, &settings.schema, &new)?
+                WriteCommand::post(body.object()?, settings.ids, &settings.schema, &new)?
             }
             Self::Put(id) => {
                 let mut object = body.object_of(&id)?;
@@ -150,13 +152,17 @@ impl ChangeBody<'_> {
 
     /// The object for the record of this id. If it has an id, it must be the same.
     fn object_of(&self, id: &RecordId) -> Result<JsonObject, Problem> {
-        let object = self.object()?;
+        let mut object = self.object()?;
         match object.id(self.target.settings.ids)? {
             Some(named) if named != *id => {
                 let detail = format!("the path names {id}, the body {named}");
                 Err(Problem::new(Code::IdMismatch).detail(detail))
             }
-            Some(_) | None => Ok(object),
+            Some(_) | None => {
+                // It may be written in another way, such as `1.0`.
+                object.remove_id();
+                Ok(object)
+            }
         }
     }
 
@@ -177,7 +183,7 @@ impl ChangeBody<'_> {
         if self.by_operations {
             return Ok(RecordPatch::operations(self.text)?);
         }
-        if many::is_array(self.text) {
+        if is_array(self.text) {
             let detail = format!("a merge patch is an object; send operations as {JSON_PATCH}");
             return Err(Problem::new(Code::NotAnObject).detail(detail));
         }
@@ -215,13 +221,13 @@ impl ResourceRequest<'_> {
         let mark = self.site.store.mark().await?;
         let conditions = conditions(self.request.headers(), mark);
         wish.must_name_state(self.target, &conditions)?;
-        let body = self.read_body_of(&wish).await?;
+        let body = without_mark(self.read_body_of(&wish).await?);
         let headers = self.request.headers();
         let sent = media_type(headers).unwrap_or_default();
         let dry_run = prefers(headers, "tx", "rollback");
         let key = self.key(&body)?.filter(|_| !dry_run);
         let is_lines = self.is_lines();
-        let makes_many = wish == WriteWish::Create && (is_lines || many::is_array(&body));
+        let makes_many = wish == WriteWish::Create && (is_lines || is_array(&body));
         let before = match &key {
             Some(key) => self.site.store.answered(key).await?,
             None => None,
@@ -265,7 +271,7 @@ impl ResourceRequest<'_> {
             key,
             ..WriteBatch::all(vec![write])
         };
-        let written = self.site.store.write_batch(batch).await?;
+        let written = carry_out(&*self.site.store, self.request, batch).await??;
         self.told(written, mark, dry_run)
     }
 
@@ -287,11 +293,7 @@ impl ResourceRequest<'_> {
         }
         let lines = self.is_lines();
         let limit_of = |begin: &[u8]| {
-            if lines || many::is_array(begin) {
-                many
-            } else {
-                one
-            }
+            if lines || is_array(begin) { many } else { one }
         };
         read_body_by(self.request, many, limit_of).await
     }

@@ -1,16 +1,22 @@
 //! A resource as a whole: the list.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap, HeaderName};
+use std::pin::pin;
+use std::sync::Arc;
 
-use super::super::answer::{Answered, set};
-use super::super::conditional::{self, etag};
-use super::negotiation::handling;
+use actix_web::http::header::{self, HeaderName};
+use bytes::Bytes;
+
+use super::super::answer::Answered;
+use super::super::conditional::etag;
+use super::super::kept_lists::ListAnswer;
+use super::super::routes::ResourceTarget;
+use super::super::site::Site;
+use super::negotiation::{handling, must_take_json};
 use super::relations::{Relations, tag_of};
-use super::{ResourceRequest, array, json, set_preference_applied};
+use super::{ResourceRequest, array, preference_applied, url};
 use crate::record::{Handling, ListQuery, QueryError, RecordShape, Revision, SELECTED_BYTES_MAX};
 use crate::storage::{ListPage, StoreError};
-use crate::wire::count;
+use crate::wire::{Incoming, Response, count};
 
 /// The methods that are allowed on a resource as a whole.
 pub(crate) const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
@@ -24,7 +30,9 @@ impl ResourceRequest<'_> {
         let query = query
             .at_most(self.site.settings.limits.list_records.get())
             .within(room);
-        let page = self.site.store.query(self.target.collection, &query).await;
+        // Few lists are searched for at a time: a client that has left must not hold a place.
+        let page = pin!(self.site.store.query(self.target.collection, &query));
+        let page = self.request.unless_left(page).await?;
         let mut page = page.map_err(|error| {
             if error == StoreError::TooLarge && room < SELECTED_BYTES_MAX {
                 self.site.counters.no_room()
@@ -33,12 +41,14 @@ impl ResourceRequest<'_> {
             }
         })?;
         page.total = page.total.filter(|_| query.wants_total());
-        if query.is_cut(page.records.len(), page.more) {
-            count(&self.site.counters.lists_cut);
-        }
         let links = self.links(&query, &page)?;
         let mut relations = if shape.has_relations() {
-            Some(Relations::of(self.site, self.target, shape)?)
+            Some(Relations::of(
+                self.site,
+                self.target,
+                shape,
+                self.request.headers(),
+            )?)
         } else {
             None
         };
@@ -56,18 +66,29 @@ impl ResourceRequest<'_> {
         } else {
             list_etag(&page, self.site.store.mark().await?)
         };
-        let mut response = listed(headers, &page, etag)?;
+        let mut answer = list_answer(&page, etag);
+        answer.is_cut = query.is_cut(page.records.len(), page.more);
         if let Some(links) = links {
-            set(&mut response, header::LINK, links);
+            answer.fields.push((header::LINK, links.into()));
         }
         if let Some((first, _)) = query.range() {
             let range = self.content_range(first, &page);
-            set(&mut response, header::CONTENT_RANGE, range);
+            answer.fields.push((header::CONTENT_RANGE, range.into()));
         }
         if handling(headers) == Handling::Lenient {
-            set_preference_applied(&mut response, "handling=lenient");
+            let lenient = Bytes::from_static(b"handling=lenient");
+            answer.fields.push((preference_applied(), lenient));
         }
-        Ok(response)
+        let answer = Arc::new(answer);
+        // An answer with records of other resources changes when they do, too.
+        // A resource that is only proposed is not known yet.
+        let changed = self.site.store.changed(self.target.collection);
+        if self.site.lists.is_on() && relations.is_none() && changed == Some(page.seq) {
+            let key = key(self.site, self.target, self.request);
+            let kept = Arc::clone(&answer);
+            self.site.lists.keep(key, kept, &self.site.counters);
+        }
+        given(self.site, self.request, &answer)
     }
 
     /// The links to other parts of the list (RFC 8288 section 3), if there are any.
@@ -103,14 +124,51 @@ pub(crate) fn list_etag(page: &ListPage, mark: &str) -> String {
 }
 
 /// The answer with a page of a list, without links.
-pub(crate) fn listed(headers: &HeaderMap, page: &ListPage, etag: String) -> Answered {
-    let whole = || json(StatusCode::OK, array(&page.records));
-    let mut response = conditional::answer(headers, etag, None, whole)?;
+pub(crate) fn list_answer(page: &ListPage, etag: String) -> ListAnswer {
+    let mut fields = vec![
+        (header::VARY, Bytes::from_static(b"Prefer")),
+        (header::CACHE_CONTROL, Bytes::from_static(b"no-cache")),
+    ];
     if let Some(total) = page.total {
         let name = HeaderName::from_static("x-total-count");
-        set(&mut response, name, total.to_string());
+        fields.push((name, total.to_string().into()));
     }
-    set(&mut response, header::VARY, "Prefer");
-    set(&mut response, header::CACHE_CONTROL, "no-cache");
-    Ok(response)
+    ListAnswer {
+        seq: page.seq,
+        etag: etag.into(),
+        body: array(&page.records).into(),
+        fields,
+        is_cut: false,
+    }
+}
+
+/// The answer to a GET or HEAD of a list that was answered before, if it is kept and no record has changed since.
+pub(super) fn again(site: &Site, target: &ResourceTarget, request: &Incoming) -> Option<Response> {
+    if !site.lists.is_on() {
+        return None;
+    }
+    must_take_json(request.headers()).ok()?;
+    let seq = site.store.changed(target.collection)?;
+    let key = key(site, target, request);
+    let answer = site.lists.get(&key, seq, &site.counters)?;
+    let response = given(site, request, &answer).ok()?;
+    count(&site.counters.lists_again);
+    Some(response)
+}
+
+/// The text that tells a list from all others of an edition of the settings: all that its answer depends on, besides the records
+/// and the conditions of a request.
+fn key(site: &Site, target: &ResourceTarget, request: &Incoming) -> String {
+    let url = url(site, target, request);
+    let lenient = handling(request.headers()) == Handling::Lenient;
+    let query = request.query();
+    format!("{} {url}?{query}", u8::from(lenient))
+}
+
+/// The response to a request, by an answer that is new or was kept.
+fn given(site: &Site, request: &Incoming, answer: &ListAnswer) -> Answered {
+    if answer.is_cut {
+        count(&site.counters.lists_cut);
+    }
+    answer.response(request.headers())
 }

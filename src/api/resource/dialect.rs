@@ -1,12 +1,13 @@
 //! The methods and media types that a resource accepts, according to its settings.
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
+use bytes::Bytes;
 
 use super::many::NDJSON;
 use crate::record::{JsonObject, NewValues, RuleViolation};
 use crate::settings::ResourceSettings;
 use crate::storage::unix_ms;
-use crate::wire::Problem;
+use crate::wire::{Code, Problem};
 
 /// The media type of every answer that is not a problem, and of bodies.
 pub(crate) const JSON: &str = "application/json";
@@ -38,9 +39,47 @@ impl BodyOf {
 }
 
 /// The media type of a body, without its parameters.
-pub(super) fn media_type(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<&str> {
     let sent = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     sent.split(';').next().map(str::trim)
+}
+
+/// Refuses a body that is said to be in UTF-16 or UTF-32: JSON is sent as UTF-8 (RFC 8259 section 8.1). Any other charset that
+/// is named is ignored, and the body is read as UTF-8; if it is none, it is no JSON.
+pub(crate) fn must_be_utf_8(headers: &HeaderMap) -> Result<(), Problem> {
+    let sent = headers.get(header::CONTENT_TYPE);
+    let sent = sent.and_then(|sent| sent.to_str().ok()).unwrap_or_default();
+    let mut parameters = sent.split(';').skip(1);
+    let charset = parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_charset = name.trim().eq_ignore_ascii_case("charset");
+        is_charset.then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+    });
+    match charset {
+        Some(charset) if charset.starts_with("utf") && !["utf-8", "utf8"].contains(&&*charset) => {
+            let detail = format!("JSON must be UTF-8, but the Content-Type says {charset}");
+            Err(Problem::new(Code::UnsupportedMediaType).detail(detail))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The mark that some programs begin a text in UTF-8 with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A body without the byte order mark that it may begin with (RFC 8259 section 8.1).
+pub(crate) fn without_mark(body: Bytes) -> Bytes {
+    if body.starts_with(BYTE_ORDER_MARK) {
+        body.slice(BYTE_ORDER_MARK.len()..)
+    } else {
+        body
+    }
+}
+
+/// Whether a body of JSON is an array.
+pub(super) fn is_array(body: &[u8]) -> bool {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    body.trim_ascii_start().first() == Some(&b'[')
 }
 
 impl ResourceSettings {
@@ -61,14 +100,18 @@ impl ResourceSettings {
         self.media_types(body).collect::<Vec<_>>().join(", ")
     }
 
-    /// Refuses a body of another media type, whatever the parameters of the type.
+    /// Refuses a body of another media type.
     pub(super) fn must_read(&self, body: BodyOf, headers: &HeaderMap) -> Result<(), Problem> {
         let sent = media_type(headers);
         let is = |known: &str| sent.is_some_and(|sent| sent.eq_ignore_ascii_case(known));
         if self.media_types(body).any(is) {
-            return Ok(());
+            return must_be_utf_8(headers);
         }
-        Err(Problem::unsupported(body.field(), self.accepted(body)))
+        Err(Problem::unsupported(
+            sent,
+            body.field(),
+            self.accepted(body),
+        ))
     }
 
     /// Fills in what has a default, and finds every rule that is broken.
@@ -81,6 +124,27 @@ impl ResourceSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_utf_8_with_or_without_a_mark() {
+        for (media_type, is_read) in [
+            ("application/json", true),
+            ("application/json; charset=UTF-8", true),
+            ("application/json;charset=\"utf8\"", true),
+            ("text/plain; charset=ISO-8859-1", true),
+            ("application/json; charset=utf-16", false),
+            ("application/json; a=b; Charset=\"UTF-32LE\"", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, media_type.parse().unwrap());
+            assert_eq!(must_be_utf_8(&headers).is_ok(), is_read, "{media_type}");
+        }
+        assert!(must_be_utf_8(&HeaderMap::new()).is_ok());
+        for body in ["{}", "\u{feff}{}"] {
+            assert_eq!(without_mark(Bytes::from(body)), "{}");
+        }
+        assert!(is_array(b" [") && is_array("\u{feff}[".as_bytes()) && !is_array(b"{"));
+    }
 
     #[test]
     fn a_body_is_read_by_its_media_type_whatever_its_parameters() {

@@ -114,7 +114,7 @@ impl ResourceRequest<'_> {
             poll_fn(|cx| page.poll_read(&mut reader, cx)).await;
         }
         if !whole || page.is_gone() {
-            let detail = "changes after this position are not kept any more, or it is another store's; read the list again, and go on from next";
+            let detail = "the changes after this position are not kept any more, or the position is from another store; read the list again, and continue from next";
             let next = json!(reader.position());
             let problem = Problem::new(Code::HistoryGone).detail(detail);
             return Err(problem.extension("next", next));

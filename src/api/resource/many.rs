@@ -17,11 +17,6 @@ use crate::wire::{Code, Problem, Response};
 /// The media type of a body with a line of JSON for each record.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
-/// Whether a body of JSON is an array.
-pub(super) fn is_array(body: &[u8]) -> bool {
-    body.trim_ascii_start().first() == Some(&b'[')
-}
-
 /// The texts of the records: the items of an array, or the lines that are not empty. `most` of them at most.
 pub(super) fn items(body: &[u8], is_lines: bool, most: usize) -> Result<Vec<&[u8]>, Problem> {
     let items = if is_lines {
@@ -55,7 +50,7 @@ fn create(target: &ResourceTarget, text: &[u8], bytes_max: usize) -> Result<Writ
     Ok(Write {
         collection: target.collection,
         schema: Arc::clone(&settings.schema),
-        command: WriteCommand::create(object, settings.ids, &settings.schema, &new)?,
+        command: WriteCommand::post(object, settings.ids, &settings.schema, &new)?,
         conditions: Conditions::default(),
         bytes: text.len(),
     })
@@ -73,7 +68,14 @@ impl ResourceRequest<'_> {
         let writes = texts
             .iter()
             .map(|text| create(self.target, text, bytes_max));
-        let done = carry_out_all(&*self.site.store, writes.collect(), key, dry_run).await?;
+        let done = carry_out_all(
+            &*self.site.store,
+            self.request,
+            writes.collect(),
+            key,
+            dry_run,
+        )
+        .await?;
         match done {
             AllDone::Done(written) => {
                 let replayed = written.replayed;

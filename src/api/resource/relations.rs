@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 
+use actix_web::http::header::HeaderMap;
 use serde_json::Value;
 
 use super::super::routes::ResourceTarget;
@@ -11,7 +12,7 @@ use super::super::site::Site;
 use crate::record::{
     Handling, JsonObject, ListQuery, Record, RecordId, RecordShape, Reference, nearest,
 };
-use crate::settings::ResourceSettings;
+use crate::settings::{Permission, ResourceSettings};
 use crate::storage::CollectionId;
 use crate::wire::{Code, Problem, count};
 
@@ -76,6 +77,7 @@ impl<'a> Relations<'a> {
         site: &'a Site,
         target: &'a ResourceTarget,
         shape: &'a RecordShape,
+        headers: &HeaderMap,
     ) -> Result<Self, Problem> {
         let resources = &site.settings.resources;
         let mut own = resources.iter();
@@ -83,10 +85,10 @@ impl<'a> Relations<'a> {
         let own = own.map_or("", |(name, _)| name.as_str());
         let mut all = Vec::new();
         for name in shape.embedded() {
-            all.push(Self::embedded(site, own, name)?);
+            all.push(Self::embedded(site, own, name, headers)?);
         }
         for name in shape.expanded() {
-            all.push(Self::expanded(site, target, name)?);
+            all.push(Self::expanded(site, target, name, headers)?);
         }
         Ok(Self {
             site,
@@ -97,7 +99,12 @@ impl<'a> Relations<'a> {
         })
     }
 
-    fn embedded(site: &'a Site, own: &str, name: &'a str) -> Result<Relation<'a>, Problem> {
+    fn embedded(
+        site: &'a Site,
+        own: &str,
+        name: &'a str,
+        headers: &HeaderMap,
+    ) -> Result<Relation<'a>, Problem> {
         let (from, wanted) = match name.split_once('.') {
             Some((from, field)) => (from, Some(field)),
             None => (name, None),
@@ -128,7 +135,7 @@ impl<'a> Relations<'a> {
             }
         };
         let (field, settings) = found;
-        let from = collection(site, from)?;
+        let from = collection(site, from, headers)?;
         Ok(Relation::Embedded {
             name: name.split('.').next().unwrap_or(name),
             from,
@@ -141,6 +148,7 @@ impl<'a> Relations<'a> {
         site: &'a Site,
         target: &'a ResourceTarget,
         name: &'a str,
+        headers: &HeaderMap,
     ) -> Result<Relation<'a>, Problem> {
         let with_id = format!("{name}{ID_SUFFIX}");
         let references = || target.settings.schema.references();
@@ -155,7 +163,7 @@ impl<'a> Relations<'a> {
             name,
             field,
             reference,
-            to: collection(site, &reference.to)?,
+            to: collection(site, &reference.to, headers)?,
         })
     }
 
@@ -260,7 +268,13 @@ impl<'a> Relations<'a> {
     }
 }
 
-fn collection(site: &Site, name: &str) -> Result<CollectionId, Problem> {
+/// The records of the resource that a relation adds, if the client may read them.
+fn collection(site: &Site, name: &str, headers: &HeaderMap) -> Result<CollectionId, Problem> {
+    let resource = site.settings.resources.get(name);
+    let route = resource.and_then(|resource| site.routes.resource(&resource.path));
+    if let Some(route) = route {
+        route.rules.access.check(headers, Permission::Read)?;
+    }
     let found = site.store.collection(name);
     found.ok_or_else(|| Problem::new(Code::Unavailable))
 }

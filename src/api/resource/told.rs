@@ -1,4 +1,4 @@
-//! What a change did, as the answer to a request, and as a member of the answer to several.
+//! The result of a change: as an answer of its own, and as one result in the answer to a batch.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName};

@@ -58,11 +58,12 @@ pub(crate) fn wanted(
         let methods = allows(settings, allow, body);
         return Ok(ResourceWish::Methods(Box::new(methods)));
     }
-    let part = named.as_ref().map(|named| named.part);
-    let only_read = !matches!(part, None | Some(NamedPart::Record));
-    if only_read && ![Method::GET, Method::HEAD].contains(method) {
-        return Err(Problem::not_allowed(allow));
+    // Nothing else of a request has a meaning with a method that is not allowed.
+    let not_allowed = || Err(Problem::not_allowed(allow));
+    if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
+        return not_allowed();
     }
+    let part = named.as_ref().map(|named| named.part);
     if part == Some(NamedPart::Schema) {
         return Ok(ResourceWish::Schema);
     }
@@ -74,7 +75,6 @@ pub(crate) fn wanted(
     must_take_json(headers)?;
     refuse_later(method, query)?;
     let shape = || RecordShape::parse(query, &settings.schema, handling(headers));
-    let not_allowed = || Err(Problem::not_allowed(allow));
     let Some(NamedRecord { id, .. }) = named else {
         return Ok(match *method {
             Method::GET | Method::HEAD => {

@@ -1,10 +1,14 @@
 //! The routes that the settings declare.
 
+use std::sync::Arc;
+
 use super::super::batch::BATCH;
 use super::super::openapi::{DOCS, OPENAPI, docs_page, openapi_document};
+use super::access::{AccessRule, ClientKeys};
+use super::cors::CorsRule;
 use super::rules::RouteRules;
 use super::table::{ResourceTarget, Route, RouteTable, Target};
-use crate::file_cache::{CacheRules, ContentTypes, RootFault, RootHandle, SiteRoot};
+use crate::file_cache::{CacheRules, ContentTypes, Patterns, RootFault, RootHandle, SiteRoot};
 use crate::settings::{RuleSettings, Settings, TargetSettings};
 use crate::storage::CollectionId;
 use crate::wire::RoutePatterns;
@@ -12,18 +16,23 @@ use crate::wire::RoutePatterns;
 /// The table of the routes. `root` gives the handle of a folder, `collection` finds the records of a resource by its name. Routes
 /// that there were in the table `before` go on with their queues.
 pub(crate) fn declared(
-    settings: &Settings,
+    settings: &Arc<Settings>,
     patterns: &RoutePatterns,
     before: Option<&RouteTable>,
     root: impl Fn(SiteRoot) -> Result<RootHandle, RootFault>,
     collection: impl Fn(&str) -> Option<CollectionId>,
 ) -> Result<RouteTable, RootFault> {
     let before = before.map(RouteTable::rules).unwrap_or_default();
-    let route = |pattern: &str, rules: &RuleSettings, target| Route {
-        pattern: pattern.to_owned(),
-        number: patterns.number(pattern),
-        rules: RouteRules::new(rules, before.get(pattern).copied()),
-        target,
+    let keys = ClientKeys::new(&settings.auth);
+    // A scope names a route by its path, and a resource by its name.
+    let route = |pattern: &str, name: &str, rules: &RuleSettings, target| {
+        let access = AccessRule::new(&rules.access, name, &keys);
+        Route {
+            pattern: pattern.to_owned(),
+            number: patterns.number(pattern),
+            rules: RouteRules::new(rules, access, before.get(pattern).copied()),
+            target,
+        }
     };
     // The welcome page is shown only where no route was written.
     let welcome = settings.routes.len() == 1 && settings.routes == Settings::default().routes;
@@ -34,24 +43,40 @@ pub(crate) fn declared(
             route: prefix.clone(),
             path: folder.root.clone(),
             index: folder.index.clone(),
+            clean_urls: folder.clean_urls,
+            listing: folder.listing,
+            fallback: folder.fallback.clone(),
             built_in: welcome,
+            compress: folder.compress.clone(),
+            precompressed: folder.precompressed.clone(),
             cache: CacheRules::new(&written.cache),
             types: ContentTypes::new(&written.types),
+            downloads: Patterns::new(&folder.download),
         })?;
-        routes.push(route(prefix, &written.rules, Target::Files(root)));
+        routes.push(route(prefix, prefix, &written.rules, Target::Files(root)));
     }
     for (name, written) in &settings.resources {
         if let Some(collection) = collection(name) {
-            let target = Target::Resource(ResourceTarget::new(collection, name, written.clone()));
-            routes.push(route(&written.path, &written.rules, target));
+            let target = ResourceTarget::new(collection, name, written.clone());
+            let target = Target::Resource(Box::new(target));
+            routes.push(route(&written.path, name, &written.rules, target));
         }
     }
     if !settings.resources.is_empty() {
-        let rules = RuleSettings::default();
-        routes.push(route(BATCH, &rules, Target::Batch));
-        for (path, document) in [(OPENAPI, openapi_document(settings)), (DOCS, docs_page())] {
-            routes.push(route(path, &rules, Target::Document(document)));
-        }
+        let resources = routes
+            .iter()
+            .filter(|route| matches!(route.target, Target::Resource(_)));
+        let cors = CorsRule::common(resources.map(|route| &route.rules.cors));
+        let of_all = |path: &str, target| {
+            let mut route = route(path, path, &RuleSettings::default(), target);
+            route.rules.cors = cors.clone();
+            route
+        };
+        let documents = [(OPENAPI, openapi_document(settings)), (DOCS, docs_page())];
+        let documents = documents.map(|(path, document)| of_all(path, Target::Document(document)));
+        let batch = of_all(BATCH, Target::Batch);
+        routes.push(batch);
+        routes.extend(documents);
     }
     Ok(RouteTable::new(routes))
 }

@@ -1,13 +1,16 @@
-//! The rules of a route for all its answers: headers, error pages, delay, and how many requests are served at a time.
+//! The rules of a route for all its answers: clients, headers, pages of other sites, error pages, delay, and how many requests are served
+//! at a time.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
+use super::access::AccessRule;
+use super::cors::CorsRule;
 use super::gate::{Gate, WAITING_MAX};
 use crate::settings::RuleSettings;
 use crate::supervision::RETRY_AFTER;
@@ -17,6 +20,10 @@ use crate::wire::{Code, Pass, Problem, Response};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RouteRules {
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// The clients that may use it.
+    pub(crate) access: AccessRule,
+    /// The pages of other sites that may use it.
+    pub(crate) cors: CorsRule,
     /// The pages that are shown in the place of errors, by status.
     pub(crate) errors: BTreeMap<u16, String>,
     /// The shortest time between a request and its answer.
@@ -28,7 +35,7 @@ pub(crate) struct RouteRules {
 
 impl RouteRules {
     /// The rules from the settings. If the route has had some before, its requests share its queue.
-    pub(crate) fn new(written: &RuleSettings, before: Option<&Self>) -> Self {
+    pub(crate) fn new(written: &RuleSettings, access: AccessRule, before: Option<&Self>) -> Self {
         // Invalid names and values are violations of the settings, so none is left out here.
         let headers = written.headers.iter().filter_map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
@@ -40,6 +47,8 @@ impl RouteRules {
         };
         Self {
             headers: headers.collect(),
+            access,
+            cors: CorsRule::new(&written.cors),
             errors: written.errors.clone(),
             delay: written.delay,
             gate: written.max_in_flight.map(gate),
@@ -81,10 +90,14 @@ impl RouteRules {
         self.errors.get(&status).map(String::as_str)
     }
 
-    /// Adds the route's headers to an answer.
+    /// Adds the route's headers to an answer. What the answer varies by stays.
     pub(crate) fn add_headers(&self, response: &mut Response) {
         for (name, value) in &self.headers {
-            response.headers_mut().insert(name.clone(), value.clone());
+            if *name == header::VARY {
+                response.headers_mut().append(name.clone(), value.clone());
+            } else {
+                response.headers_mut().insert(name.clone(), value.clone());
+            }
         }
     }
 }
@@ -99,10 +112,10 @@ mod tests {
             max_in_flight: max_in_flight.and_then(NonZeroUsize::new),
             ..RuleSettings::default()
         };
-        Arc::new(RouteRules::new(&written, None))
+        Arc::new(RouteRules::new(&written, AccessRule::default(), None))
     }
 
-    /// How long so many requests at once take, each with its turn and its delay.
+    /// The time that so many requests at once take, each with its turn and its delay.
     async fn together(rules: &Arc<RouteRules>, requests: usize) -> Duration {
         let begun = Instant::now();
         let all: Vec<_> = (0..requests)

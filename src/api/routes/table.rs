@@ -10,8 +10,12 @@ use super::super::openapi::{Document, schema_document};
 use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
 use crate::file_cache::RootHandle;
+use crate::record::nearest;
 use crate::settings::ResourceSettings;
 use crate::storage::CollectionId;
+
+/// For longer paths, no similar name is suggested.
+const NEAR_BYTES_MAX: usize = 128;
 
 /// One route: where it leads, and the rules for every answer.
 #[derive(Debug)]
@@ -64,7 +68,7 @@ pub(crate) enum Target {
     /// A folder.
     Files(RootHandle),
     /// A resource.
-    Resource(ResourceTarget),
+    Resource(Box<ResourceTarget>),
     /// Changes of several resources at once.
     Batch,
     /// A document about the API. It has no path but its own.
@@ -199,7 +203,7 @@ impl RouteTable {
         self.resources.get(pattern)
     }
 
-    /// Where a path leads, however it is spelt: a resource comes before a folder, and the longest prefix before others.
+    /// Finds the route of a path, however it is spelt: a resource comes before a folder, and the longest prefix before others.
     pub(crate) fn resolve(&self, path: &str) -> Result<Matched, Unrouted> {
         let decoded = match spelling(path) {
             Spelling::Direct(decoded) => decoded,
@@ -223,16 +227,38 @@ impl RouteTable {
     /// The routes that have a decoded path, the one that answers first.
     fn candidates<'a>(&'a self, decoded: &'a str) -> impl Iterator<Item = &'a Arc<Route>> {
         let above = |path: &'a str| path.rsplit_once('/').map(|(above, _)| above);
-        let parent = above(decoded);
+        // A slash at the end means nothing to a resource.
+        let path = decoded.strip_suffix('/').unwrap_or(decoded);
+        let parent = above(path);
         // The history of a record is one segment below it.
-        let record = parent.filter(|_| decoded.ends_with("/_history"));
+        let record = parent.filter(|_| path.ends_with("/_history"));
         let of_record = record.and_then(above);
-        let paths = [Some(decoded), parent, of_record].into_iter().flatten();
+        let paths = [Some(path), parent, of_record].into_iter().flatten();
         let resources = paths.filter_map(|path| self.resources.get(path));
         let resources = resources.filter(move |route| route.has(decoded));
         let folders = self.lengths.iter();
         let folders = folders.filter_map(|length| self.folders.get(above_or_at(decoded, *length)?));
         resources.chain(folders)
+    }
+
+    /// The path of the resource that was probably meant by a path that leads nowhere, or below which it was.
+    pub(crate) fn nearest_resource(&self, path: &str) -> Option<&str> {
+        let path = path.trim_matches('/');
+        if path.len() > NEAR_BYTES_MAX {
+            return None;
+        }
+        let resources = self.resources.values();
+        let resources = resources.filter(|route| matches!(route.target, Target::Resource(_)));
+        let known = || {
+            resources
+                .clone()
+                .map(|route| route.pattern.trim_start_matches('/'))
+        };
+        let above = path.rsplit_once('/').map(|(above, _)| above);
+        let near = nearest(path, known()).or_else(|| nearest(above?, known()))?;
+        let mut routes = resources.clone();
+        let route = routes.find(|route| route.pattern.trim_start_matches('/') == near)?;
+        Some(&route.pattern)
     }
 
     /// The route that would have this path if the one that has it were not there.
@@ -266,7 +292,7 @@ mod tests {
         let resources = ["/books", "/api/v1/pens"];
         let resources = resources.iter().zip(0..).map(|(path, n)| {
             let resource = ResourceTarget::new(CollectionId(n), "r", ResourceSettings::at(path));
-            Route::plain(path, Target::Resource(resource))
+            Route::plain(path, Target::Resource(Box::new(resource)))
         });
         RouteTable::new(folders.chain(resources))
     }
@@ -305,6 +331,7 @@ mod tests {
             ("/books", "/books", ""),
             ("/books/", "/books", "/"),
             ("/books/1", "/books", "/1"),
+            ("/books/1/", "/books", "/1/"),
             ("/%62ooks/%31", "/books", "/%31"),
             ("/api/v1/pens/7", "/api/v1/pens", "/7"),
             ("/books/1/_history", "/books", "/1/_history"),

@@ -34,9 +34,9 @@ pub(super) struct FirstSockets {
 impl Builder {
     /// Opens the sockets of all addresses. The error names all that can't be had.
     pub(super) fn open(&self, inherited: Inherited) -> Result<FirstSockets, BuildError> {
-        let server = &self.settings.server;
         let opener = SocketOpener::new(inherited);
-        let (public, admin) = (ListenAddress::public(server), ListenAddress::admin(server));
+        let public = ListenAddress::public(&self.settings);
+        let admin = ListenAddress::admin(&self.settings.server);
         let sockets = opener.open_both(&public, &admin, &[]);
         opener.tell_unnamed(&public);
         let (public, admin) = sockets.map_err(BuildError::Sockets)?;
@@ -82,6 +82,7 @@ impl Builder {
             counters: Arc::default(),
             drain: Drain::new(ADMIN_DRAIN),
             access: None,
+            tls: Arc::default(),
         };
         let (spec, handler) = request_handler::prepare(
             "admin-handler",
@@ -125,6 +126,7 @@ impl Builder {
             access: self.access.clone(),
             faults: self.faults.clone(),
             drain: self.limited.drain.clone(),
+            tls: Arc::clone(&self.tls.acceptor),
         };
         let handlers = RequestHandlers::new(supervisor.supervisor_ref(), parts);
         let count = handlers::count(&self.settings.server);

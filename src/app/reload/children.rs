@@ -14,7 +14,8 @@ use crate::app::errors::with_causes;
 use crate::app::handlers::{RequestHandlers, count};
 use crate::app::listeners::Listeners;
 use crate::app::sockets::{ListenAddress, OpenAddress, SocketOpener};
-use crate::settings::{ServerSettings, Settings};
+use crate::listener::{SharedListening, SocketError};
+use crate::settings::Settings;
 
 /// The children that a reload adds and removes; it outlives the incarnations of the child that reloads.
 pub(in crate::app) struct LiveChildren {
@@ -32,20 +33,53 @@ pub(super) struct NewSockets {
     admin: Vec<OpenAddress>,
 }
 
+/// The addresses that are missing, and the sockets of those that are not wanted any more.
+struct AddressChanges {
+    public: Vec<ListenAddress>,
+    admin: Vec<ListenAddress>,
+    going: Vec<Arc<SharedListening>>,
+}
+
+fn told(failed: &[SocketError]) -> NotReloaded {
+    NotReloaded::Unusable(failed.iter().map(|error| with_causes(error)).collect())
+}
+
 impl LiveChildren {
     /// Opens the sockets that are missing. The error says which can't be had, and why.
     pub(super) fn prepare(&self, settings: &Settings) -> Result<NewSockets, NotReloaded> {
-        let server = &settings.server;
-        let (public, mut going) = self.public.changes(&ListenAddress::public(server));
-        let (admin, more) = self.admin.changes(&ListenAddress::admin(server));
-        going.extend(more);
-        let opened = self.opener.open_both(&public, &admin, &going);
-        let told = |failed: Vec<_>| {
-            NotReloaded::Unusable(failed.iter().map(|error| with_causes(error)).collect())
-        };
+        let changes = self.changes(settings);
+        let opened = self
+            .opener
+            .open_both(&changes.public, &changes.admin, &changes.going);
         opened
             .map(|(public, admin)| NewSockets { public, admin })
-            .map_err(told)
+            .map_err(|failed| told(&failed))
+    }
+
+    /// Refuses addresses whose sockets could not be opened now. Nobody notices.
+    pub(super) fn look_at_addresses(&self, settings: &Settings) -> Result<(), NotReloaded> {
+        let AddressChanges {
+            mut public,
+            admin,
+            going,
+        } = self.changes(settings);
+        public.extend(admin);
+        match self.opener.faults(&public, &going) {
+            failed if failed.is_empty() => Ok(()),
+            failed => Err(told(&failed)),
+        }
+    }
+
+    fn changes(&self, settings: &Settings) -> AddressChanges {
+        let (public, mut going) = self.public.changes(&ListenAddress::public(settings));
+        let admin = ListenAddress::admin(&settings.server);
+        let (admin, more) = self.admin.changes(&admin);
+        going.extend(more);
+        AddressChanges {
+            public,
+            admin,
+            going,
+        }
     }
 
     /// Starts the children that are missing, and waits until they are ready. The error says which are not, and why; then
@@ -71,11 +105,12 @@ impl LiveChildren {
     }
 
     /// Removes what these settings, which are in force, do not ask for. Doing it twice changes nothing.
-    pub(super) async fn finish(&self, server: &ServerSettings) {
+    pub(super) async fn finish(&self, settings: &Settings) {
+        let server = &settings.server;
         self.bounds.set(server);
         let handlers = count(server);
         self.handlers.give_connections(handlers);
-        self.public.finish(&ListenAddress::public(server)).await;
+        self.public.finish(&ListenAddress::public(settings)).await;
         self.handlers.remove_surplus(handlers).await;
         self.admin.finish(&ListenAddress::admin(server)).await;
     }

@@ -1,11 +1,11 @@
-//! What is there too much, and what is missing. Pure.
+//! Compares the parts that run with those that the settings want: the surplus ones and the missing ones. Pure.
 
 /// The difference between what there is and what is wanted, as positions in the two lists.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::app) struct Difference {
-    /// Those that there are and that are not wanted.
+    /// Positions of the parts that run and are not wanted.
     pub surplus: Vec<usize>,
-    /// Those that are wanted and not there.
+    /// Positions of the parts that are wanted and do not run.
     pub missing: Vec<usize>,
 }
 

@@ -61,7 +61,7 @@ impl Limited {
         self.faults.set_enabled(settings.chaos.enabled);
     }
 
-    /// Whether the schedule of backups can be replaced, if these settings ask for that.
+    /// Looks whether the schedule of backups can be replaced, if these settings ask for that.
     pub(super) fn prepare(&self, settings: &Settings) -> Result<(), NotReloaded> {
         let storage = self.storage();
         if self.backups.follows(settings) || storage.is_some_and(SupervisorRef::is_running) {
@@ -96,7 +96,7 @@ fn set(supervisor: &SupervisorRef, settings: &Settings) {
     let limits = supervisor_limits(supervisor.name(), settings);
     if let Err(error) = supervisor.set_limits(limits) {
         // The table of keys lets no such value through.
-        tracing::error!(%error, "reload: the limits of a supervisor stay");
+        tracing::error!(%error, "reload: the limits of a supervisor could not be changed");
     }
 }
 

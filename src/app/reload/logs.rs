@@ -13,19 +13,25 @@ pub(super) struct OpenedLogs {
     access: Option<LogWriter>,
 }
 
+/// Refuses a folder in which no log could be written. Nothing is left there.
+pub(super) fn try_out(old: &LogSettings, new: &LogSettings) -> Result<(), NotReloaded> {
+    LogControl::try_out(old, new).map_err(refused)
+}
+
 /// Opens what is new.
 pub(super) fn prepare(
     (log, access): (&LogControl, &AccessSink),
     old: &LogSettings,
     new: &LogSettings,
 ) -> Result<OpenedLogs, NotReloaded> {
-    let refused = |error: LogsError| {
-        NotReloaded::Unusable(vec![format!("logging.file.dir: {}", with_causes(&error))])
-    };
     Ok(OpenedLogs {
         log: log.prepare(old, new).map_err(refused)?,
         access: access.prepare(old, new).map_err(refused)?,
     })
+}
+
+fn refused(error: LogsError) -> NotReloaded {
+    NotReloaded::Unusable(vec![format!("logging.file.dir: {}", with_causes(&error))])
 }
 
 /// Has the logs follow the settings. What was opened is taken, so that doing it again changes nothing.

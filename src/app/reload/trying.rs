@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Reloading, asking, resources};
+use super::asking::{self, AskedRoutes};
+use super::{Reloading, logs, resources};
 use crate::admin::NotReloaded;
 use crate::api::Site;
 use crate::settings::{NodeChange, Settings};
@@ -30,17 +31,25 @@ impl Reloading {
         let (store, before) = (&*self.serving.store, self.site.current());
         let proposed = store.propose(&settings.resources);
         let routes = &before.responder.routes;
+        let prepared = resources::prepare(store, &proposed, &wanted);
         let edition = self
             .serving
             .edition(number, settings, &proposed, Some(routes));
         let edition = edition.map_err(NotReloaded::unusable).and_then(|edition| {
             asking::look_at_folders(&edition, &wanted)?;
-            asking::ask_routes(&edition, &before, settings, changes, &wanted)?;
+            let asked = AskedRoutes {
+                changes,
+                // Resources that are refused already tell nothing more.
+                resources: prepared.is_ok(),
+            };
+            asking::ask_routes(&edition, &before, asked, &wanted)?;
             Ok(edition)
         });
-        let prepared = resources::prepare(store, &proposed, &wanted);
-        let tried = NotReloaded::both(edition, prepared);
-        let ((), (edition, prepared)) = NotReloaded::both(limited, tried)?;
+        let edition = NotReloaded::both(self.children.look_at_addresses(settings), edition);
+        let tried = NotReloaded::both(edition.map(|((), edition)| edition), prepared);
+        let old = &before.responder.settings.logging;
+        let limited = NotReloaded::both(limited, logs::try_out(old, &settings.logging));
+        let (_, (edition, prepared)) = NotReloaded::both(limited, tried)?;
         Ok(TriedEdition {
             edition,
             proposed,

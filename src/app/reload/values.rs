@@ -1,4 +1,4 @@
-//! The values in force and those that are being put in force, and the turn of an incarnation that works on them. One that was
+//! The settings in force and those that a reload is putting in force, and a lock that one incarnation at a time holds to work on them. One that was
 //! killed goes on until its thread sees that: meanwhile it has the turn, and the next incarnation waits for it.
 
 // Decision: A reload is one turn.
@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::logs::OpenedLogs;
 use super::waiting::LOOK;
-use crate::admin::Reloaded;
+use crate::admin::{NotReloaded, ReloadOrder, Reloaded};
 use crate::api::Site;
 use crate::settings::SettingValues;
 use crate::storage::ProposedResources;
-use crate::supervision::{Incarnation, MessageId, StartError};
+use crate::supervision::{Delivery, Incarnation, MessageId, StartError};
 use crate::wire::Edition;
 
 /// Values with the number of their edition.
@@ -24,6 +24,14 @@ pub(in crate::app) struct Values {
     pub(super) next: Option<NextSettings>,
     /// The last order that was carried out. It comes again if the child died before it had answered.
     pub(super) done: Option<(MessageId, Reloaded)>,
+    /// The order whose outcome is not noted yet.
+    pub(super) begun: Option<BegunOrder>,
+}
+
+/// An order that an incarnation has begun to carry out.
+pub(super) struct BegunOrder {
+    id: MessageId,
+    comes_again: Box<dyn Fn() -> bool + Send>,
 }
 
 /// Settings that are being put in force, which is decided once the store has adopted their resources.
@@ -44,7 +52,26 @@ impl Values {
             in_force: (1, values),
             next: None,
             done: None,
+            begun: None,
         })
+    }
+
+    /// Keeps in mind that this order was begun.
+    pub(super) fn begin(&mut self, order: &Delivery<ReloadOrder>) {
+        self.begun = Some(BegunOrder {
+            id: order.id(),
+            comes_again: Box::new(order.comes_again()),
+        });
+    }
+
+    /// The outcome of the order at which the incarnation before died, unless it comes again. What was decided is finished by
+    /// then.
+    pub(super) fn outcome_of_the_dead(&mut self) -> Option<Result<Reloaded, NotReloaded>> {
+        let BegunOrder { id, comes_again } = self.begun.take()?;
+        match self.done(id) {
+            Some(reloaded) => Some(Ok(reloaded)),
+            None => (!comes_again()).then_some(Err(NotReloaded::Died)),
+        }
     }
 
     /// The outcome of this order, if the incarnation before carried it out and did not answer it.

@@ -1,4 +1,4 @@
-//! Waits of the child, on its own thread.
+//! Lets the reloading child wait on its own thread.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) fn wait_for<F: Future>(future: F) -> Result<F::Output, NotReloaded> {
     Ok(runtime.block_on(future))
 }
 
-/// The same as long as it is `wanted`, which is looked at now and then.
+/// Runs a future as long as it is `wanted`, which is checked now and then.
 pub(super) fn wait_while<F: Future>(
     wanted: impl Fn() -> Result<(), NotReloaded>,
     future: F,

@@ -1,4 +1,5 @@
-//! The child that watches the files of the settings (`server.watch`) and has them read again when they have changed.
+//! The child that watches the files of the settings (`server.watch`) and has them read again when they have changed. It also has
+//! the files of certificates looked at from time to time.
 
 // Decision: The settings are watched with inotify itself.
 
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::admin::{ReloadOrder, Reloads};
+use crate::app::tls::TlsInForce;
 use crate::settings::{CheckedFolders, SettingsSource, WatchedPlaces};
 use crate::supervision::{
     BoxError, Child, ChildContext, ChildRef, ChildSpec, Delivery, LocalBoxFuture, Message, Slot,
@@ -51,13 +53,14 @@ const OF_WATCH: ReadFlags = ReadFlags::DELETE_SELF
     .union(ReadFlags::IGNORED)
     .union(ReadFlags::UNMOUNT);
 
-/// Whether the files are watched; it outlives the incarnations of the child.
+/// Knows whether the files are watched; it outlives the incarnations of the child.
 #[derive(Debug)]
 pub(in crate::app) struct Watching {
     source: SettingsSource,
     reloader: ChildRef<ReloadOrder>,
     reloads: Arc<Reloads>,
     wanted: watch::Sender<bool>,
+    tls: Arc<TlsInForce>,
     failures: Counter,
 }
 
@@ -79,12 +82,14 @@ impl Watching {
         reloader: ChildRef<ReloadOrder>,
         reloads: Arc<Reloads>,
         wanted: bool,
+        tls: Arc<TlsInForce>,
     ) -> Arc<Self> {
         Arc::new(Self {
             source,
             reloader,
             reloads,
             wanted: watch::Sender::new(wanted),
+            tls,
             failures: Counter::default(),
         })
     }
@@ -161,12 +166,15 @@ impl Watching {
         tracing::info!("the files of the settings have changed: they are read again");
         if let Err(refused) = self.reloader.tell(ReloadOrder::apply()) {
             // Those that wait will read what is there now.
-            tracing::warn!("many reloads wait already: {:?}", refused.reason);
+            tracing::warn!(
+                "the changed settings are not read now, because many reloads wait already: {:?}",
+                refused.reason
+            );
         }
     }
 }
 
-/// Whether the files were watched before.
+/// The result of beginning to watch the files.
 enum Armed {
     First,
     Again,
@@ -184,7 +192,12 @@ impl Child for Watcher {
         _: &mut ChildContext,
     ) -> Option<LocalBoxFuture<'static, Result<(), BoxError>>> {
         let watching = Arc::clone(&self.0);
-        Some(Box::pin(async move { watching.keep_watching().await }))
+        Some(Box::pin(async move {
+            tokio::select! {
+                ended = watching.keep_watching() => ended,
+                never = watching.tls.keep_looking() => match never {},
+            }
+        }))
     }
 }
 

@@ -37,15 +37,10 @@ impl Connector<()> for UnixConnector {
 }
 
 /// One connection.
+#[derive(Debug)]
 pub(super) struct UnixTransport {
     stream: UnixStream,
     buffers: LazyBuffers,
-}
-
-impl std::fmt::Debug for UnixTransport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.stream)
-    }
 }
 
 impl Transport for UnixTransport {

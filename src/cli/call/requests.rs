@@ -16,10 +16,10 @@ const REQUESTS_MAX: usize = 10_000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Together {
-    /// None: each ends for itself.
+    /// The others go on.
     #[default]
     Gather,
-    /// It cancels them.
+    /// The others are cancelled.
     Group,
 }
 

@@ -34,7 +34,7 @@ pub(super) fn read(
     match (fault, read) {
         (Some(fault), _) => Err(fault),
         (None, Ok(())) => Ok(()),
-        (None, Err(error)) if error.is_io() => Err(ReadFault::Io(error.into())),
+        (None, Err(error)) if error.is_io() => Err(place.fault(error.into(), None)),
         (None, Err(error)) => Err(ReadFault::Syntax(format!("is not a db.json: {error}"))),
     }
 }
@@ -200,6 +200,8 @@ impl<'de, S: RowSink> Visitor<'de> for DatabaseMember<'_, S> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, BufReader, Read as _};
+
     use super::super::format::KeptRows;
     use super::*;
 
@@ -257,9 +259,30 @@ mod tests {
         }
         let (cut, _) = kept("{\"books\": [{}, {\"a\"", None);
         assert_eq!(cut.rows.len(), 1);
-        let endless = format!("{{\"books\": [{{\"a\": \"{}", "x".repeat(100_000));
-        let mut sink = KeptRows::default();
-        let error = read(&mut endless.as_bytes(), 100, None, &mut sink).unwrap_err();
-        assert!(matches!(error, ReadFault::Io(_)), "{error:?}");
+    }
+
+    #[test]
+    fn a_part_without_an_end_ends_the_reading() {
+        for (text, endless) in [
+            ("{\"books\": [{}, {\"a\": \"", b'x'),
+            ("{\"books\": [{}, {\"a\": 1", b'1'),
+            ("{\"books\": [{}, ", b' '),
+            ("{\"books\": [{}], \"", b'x'),
+            ("", b' '),
+            ("", b'\n'),
+        ] {
+            let mut sink = KeptRows::default();
+            let mut input = BufReader::new(text.as_bytes().chain(io::repeat(endless)));
+            let error = read(&mut input, 100, None, &mut sink).unwrap_err();
+            let told = error.to_string();
+            assert!(
+                told.starts_with("has a record near line "),
+                "{text}: {told}"
+            );
+            assert_eq!(sink.rows.len(), usize::from(!text.is_empty()));
+        }
+        let mut zeros = BufReader::new(io::repeat(0));
+        let error = read(&mut zeros, 100, None, &mut KeptRows::default()).unwrap_err();
+        assert!(error.to_string().starts_with("is not a db.json: "));
     }
 }

@@ -13,12 +13,14 @@ use serde_json::{Map, Value};
 use super::format::Format;
 use super::meter::Meter;
 use super::table::TableWriter;
-use super::{Named, is_stream, records_path};
+use super::{Named, STREAM, is_device, is_stream, records_path};
 use crate::admin::Catalogue;
 use crate::cli::admin_client::{AdminClient, ClientError};
 use crate::cli::{Exit, complain, say};
 use crate::num::as_u64;
 
+/// Another name of stdout.
+const STDOUT: &str = "/dev/stdout";
 /// The most names in the header of a table.
 const NAMES_MAX: usize = 4096;
 
@@ -31,6 +33,9 @@ pub(in crate::cli) struct ExportArgs {
     /// The format [default: by the file's ending: .ndjson, .jsonl, .csv, .json; else ndjson]
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Replace the file, if it exists
+    #[arg(long)]
+    overwrite: bool,
 }
 
 /// The reason why an export failed.
@@ -44,6 +49,8 @@ enum ExportFault {
     Broken(#[source] io::Error),
     #[error("the output can't be written")]
     Output(#[source] io::Error),
+    #[error("{0} exists; name a new file, or write --overwrite to replace it")]
+    Exists(String),
     #[error("{0} can't be written")]
     File(String, #[source] io::Error),
     #[error("the records have more than {NAMES_MAX} different members: export them as ndjson")]
@@ -59,7 +66,11 @@ impl ExportFault {
             Self::Client(error) if error.is_passing() => Exit::Unavailable,
             Self::Broken(_) => Exit::Unavailable,
             Self::Names => Exit::Data,
-            Self::Client(_) | Self::Output(_) | Self::File(..) | Self::Changed => Exit::Failed,
+            Self::Client(_)
+            | Self::Output(_)
+            | Self::Exists(_)
+            | Self::File(..)
+            | Self::Changed => Exit::Failed,
         }
     }
 }
@@ -80,7 +91,7 @@ impl ExportArgs {
     }
 
     fn export(&self, admin: &str) -> Result<(), ExportFault> {
-        let Named { resource, file } = Named::of(&self.words);
+        let Named { resource, file } = Named::of(&self.words, STDOUT);
         let file = file.filter(|file| !is_stream(file));
         let format = self.format.or_else(|| Format::of(file.as_deref()?));
         let format = format.unwrap_or(Format::Ndjson);
@@ -88,6 +99,21 @@ impl ExportArgs {
             let usage = "name the resource, or say --format db.json for all of them";
             return Err(ExportFault::Usage(usage));
         }
+        let unwritten = |error| {
+            let name = file.as_deref().unwrap_or(Path::new(STREAM));
+            ExportFault::File(name.display().to_string(), error)
+        };
+        let target = match &file {
+            None => ExportTarget::Stream(Box::new(io::stdout().lock())),
+            Some(file) if is_device(file) => {
+                let device = File::options().write(true).open(file).map_err(unwritten)?;
+                ExportTarget::Stream(Box::new(device))
+            }
+            Some(file) if file.exists() && !self.overwrite => {
+                return Err(ExportFault::Exists(file.display().to_string()));
+            }
+            Some(file) => ExportTarget::File(file),
+        };
         let client = AdminClient::new(admin);
         let catalogue: Catalogue = client.get("/records")?.json()?;
         let export = Export {
@@ -97,32 +123,21 @@ impl ExportArgs {
             format,
             records: Cell::new(0),
         };
-        let Some(file) = file else {
-            let mut out = CountedWrite::new(BufWriter::new(io::stdout().lock()));
-            export.write(&mut out)?;
-            out.flush().map_err(ExportFault::Output)?;
-            export.told("-", out.bytes);
-            return Ok(());
+        let bytes = match target {
+            ExportTarget::Stream(out) => export.stream(out)?,
+            ExportTarget::File(file) => export.file(file, unwritten)?,
         };
-        let part = part(&file);
-        let unwritten = |error| ExportFault::File(file.display().to_string(), error);
-        let out = File::create(&part).map_err(unwritten)?;
-        let mut out = CountedWrite::new(BufWriter::new(out));
-        let written = export.write(&mut out).and_then(|()| {
-            let CountedWrite { inner, bytes } = out;
-            let out = inner
-                .into_inner()
-                .map_err(|error| unwritten(error.into_error()))?;
-            out.sync_all().map_err(unwritten)?;
-            fs::rename(&part, &file).map_err(unwritten)?;
-            export.told(&file.display().to_string(), bytes);
-            Ok(())
-        });
-        if written.is_err() {
-            drop(fs::remove_file(&part));
-        }
-        written
+        export.told(file.as_deref().unwrap_or(Path::new(STREAM)), bytes);
+        Ok(())
     }
+}
+
+/// The place that records are written to.
+enum ExportTarget<'a> {
+    /// Stdout, a pipe or a device.
+    Stream(Box<dyn Write>),
+    /// A file on the disk, which appears under its name when it is whole.
+    File(&'a Path),
 }
 
 /// The name of a file that is not whole.
@@ -167,11 +182,44 @@ struct Export<'a> {
 
 impl Export<'_> {
     /// Says what was written.
-    fn told(&self, file: &str, bytes: u64) {
+    fn told(&self, file: &Path, bytes: u64) {
         say(format_args!(
-            "{file}: {} records, {bytes} bytes",
+            "{}: {} records, {bytes} bytes",
+            file.display(),
             self.records.get()
         ));
+    }
+
+    /// Writes into a stream. Returns the number of bytes.
+    fn stream(&self, out: Box<dyn Write>) -> Result<u64, ExportFault> {
+        let mut out = CountedWrite::new(BufWriter::new(out));
+        self.write(&mut out)?;
+        out.flush().map_err(ExportFault::Output)?;
+        Ok(out.bytes)
+    }
+
+    /// Writes a file. Returns the number of bytes.
+    fn file(
+        &self,
+        file: &Path,
+        unwritten: impl Fn(io::Error) -> ExportFault,
+    ) -> Result<u64, ExportFault> {
+        let part = part(file);
+        let out = File::create(&part).map_err(&unwritten)?;
+        let mut out = CountedWrite::new(BufWriter::new(out));
+        let written = self.write(&mut out).and_then(|()| {
+            let CountedWrite { inner, bytes } = out;
+            let out = inner
+                .into_inner()
+                .map_err(|error| unwritten(error.into_error()))?;
+            out.sync_all().map_err(&unwritten)?;
+            fs::rename(&part, file).map_err(&unwritten)?;
+            Ok(bytes)
+        });
+        if written.is_err() {
+            drop(fs::remove_file(&part));
+        }
+        written
     }
 
     fn write(&self, out: &mut dyn Write) -> Result<(), ExportFault> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-/// What a record may take in a file beyond its own length, such as spaces between its members.
+/// The bytes that a record may take in a file beyond its own length, such as spaces between its members.
 const SLACK_BYTES: u64 = 64 * 1024;
 
 /// A format.
@@ -35,18 +35,18 @@ impl Format {
 }
 
 /// A record in a file: JSON without a line break, or what is wrong with it.
-pub(super) type Row = Result<Vec<u8>, String>;
+pub(super) type ParsedRow = Result<Vec<u8>, String>;
 
 /// Takes what a reader finds in a file.
 pub(super) trait RowSink {
     /// The rows of an array of this name follow, the first of which is this JSON.
     fn begin(&mut self, array: &str, first: &str) -> Result<(), ReadFault>;
 
-    /// What a member of a `db.json` is, which is no array.
+    /// Reports a member of a `db.json` that is not an array.
     fn no_array(&mut self, member: &str);
 
     /// The row that begins in this line.
-    fn row(&mut self, line: u64, row: Row) -> Result<(), ReadFault>;
+    fn row(&mut self, line: u64, row: ParsedRow) -> Result<(), ReadFault>;
 }
 
 /// The reason why a file was not read to its end.
@@ -69,6 +69,8 @@ pub(super) fn too_long(record_bytes: usize) -> String {
 /// The place up to which a file was read.
 pub(super) struct FilePlace {
     lines: Cell<u64>,
+    /// The line in which the last record ended.
+    ended: Cell<u64>,
     /// The bytes since the last record.
     bytes: Cell<u64>,
     bytes_max: u64,
@@ -79,6 +81,7 @@ impl FilePlace {
     pub(super) fn new(record_bytes: usize) -> Self {
         Self {
             lines: Cell::new(1),
+            ended: Cell::new(1),
             bytes: Cell::new(0),
             bytes_max: crate::num::as_u64(record_bytes).saturating_mul(2) + SLACK_BYTES,
         }
@@ -91,6 +94,24 @@ impl FilePlace {
     /// A record has ended.
     pub(super) fn next_record(&self) {
         self.bytes.set(0);
+        self.ended.set(self.line());
+    }
+
+    /// The reason why the file can't be read on from here. `quote` is the line of a quote that is open here.
+    pub(super) fn fault(&self, error: io::Error, quote: Option<u64>) -> ReadFault {
+        let most = self.bytes_max;
+        if self.bytes.get() <= most {
+            return ReadFault::Io(error);
+        }
+        ReadFault::Syntax(match quote {
+            Some(line) => {
+                format!("has a quote in line {line}, which is not closed within {most} bytes")
+            }
+            None => format!(
+                "has a record near line {} without an end within {most} bytes; is a line break missing, or a bracket not closed?",
+                self.ended.get()
+            ),
+        })
     }
 }
 
@@ -113,11 +134,7 @@ impl<R: Read> Read for Placed<'_, R> {
             .bytes
             .set(place.bytes.get() + crate::num::as_u64(read));
         if place.bytes.get() > place.bytes_max {
-            return Err(io::Error::other(format!(
-                "the record before line {} has no end within {} bytes; is a quote or a bracket not closed?",
-                place.line(),
-                place.bytes_max
-            )));
+            return Err(io::Error::other("a record without an end"));
         }
         Ok(read)
     }
@@ -153,7 +170,7 @@ impl RowSink for KeptRows {
         self.names.push(format!("no array {member}"));
     }
 
-    fn row(&mut self, line: u64, row: Row) -> Result<(), ReadFault> {
+    fn row(&mut self, line: u64, row: ParsedRow) -> Result<(), ReadFault> {
         let row = row.map(|text| String::from_utf8(text).unwrap());
         self.rows.push((line, row));
         Ok(())

@@ -15,14 +15,18 @@ use super::import_state::{ImportState, ImportSubject, StateFault};
 use super::importer::{Comparer, Importer, undeclared};
 use super::meter::Meter;
 use super::seen_rows::SeenRows;
-use super::shipping::{Shipment, Shipper, ShippingFault};
-use super::{Named, database, is_stream, ndjson, records_path, table};
+use super::sending::{ParcelSender, RowParcel, SendingFault};
+use super::waiting::WaitingRows;
+use super::{Named, database, is_kept, is_stream, ndjson, records_path, table};
 use crate::admin::{Catalogue, ParcelDone};
 use crate::cli::admin_client::{AdminClient, ClientError};
 use crate::cli::{Exit, complain, print, say};
 use crate::storage::ReadCounter;
 
 const READ_BYTES: usize = 256 * 1024;
+
+/// Another name of stdin.
+const STDIN: &str = "/dev/stdin";
 
 /// The command line of `perennial import`.
 #[derive(Debug, clap::Args)]
@@ -57,7 +61,7 @@ enum ImportFault {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
-    Shipping(#[from] ShippingFault),
+    Sending(#[from] SendingFault),
     /// It was told.
     #[error("the resource is not declared")]
     Undeclared,
@@ -70,7 +74,7 @@ impl ImportFault {
             Self::Unreadable(..) | Self::UnderWay(_) | Self::File(_, ReadFault::Io(_)) => {
                 Exit::Failed
             }
-            Self::Client(error) | Self::Shipping(ShippingFault::Client(error))
+            Self::Client(error) | Self::Sending(SendingFault::Client(error))
                 if error.is_passing() =>
             {
                 Exit::Unavailable
@@ -78,7 +82,7 @@ impl ImportFault {
             Self::File(..)
             | Self::State(_)
             | Self::Client(_)
-            | Self::Shipping(_)
+            | Self::Sending(_)
             | Self::Undeclared => Exit::Data,
         }
     }
@@ -94,7 +98,7 @@ impl ImportArgs {
     }
 
     fn import(&self, admin: &str) -> Result<Exit, ImportFault> {
-        let Named { resource, file } = Named::of(&self.words);
+        let Named { resource, file } = Named::of(&self.words, STDIN);
         let usage = ImportFault::Usage;
         let file = file.ok_or(usage("name a file, or - for stdin"))?;
         let format = self.format.or_else(|| Format::of(&file));
@@ -134,11 +138,11 @@ struct Job<'a> {
 
 /// The end of an import.
 struct Transferred {
-    /// How many members of a `db.json` were left out, and whether there was something to import.
+    /// The number of members of a `db.json` that were left out, and whether there was something to import.
     read: Result<(u64, bool), ReadFault>,
     state: ImportState,
-    /// Whether all that was read was sent.
-    sent: Result<(), ShippingFault>,
+    /// The fault by which not all that was read was sent, if there was one.
+    sent: Result<(), SendingFault>,
 }
 
 /// Removes the state if the next run has no use for it, and else says what it is good for.
@@ -147,9 +151,14 @@ fn leave(name: &str, state: &ImportState, path: &Path, whole: bool) {
     if state.is_without_trace() || whole && missing == 0 {
         drop(fs::remove_file(path));
     } else if whole {
+        let remedy = match (state.refused, state.left_out) {
+            (_, 0) => "mend them in place",
+            (0, _) => "declare their resources",
+            (_, _) => "mend those that were refused in place, declare the resources of the others",
+        };
         let path = path.display();
         say(format_args!(
-            "{name}: {missing} records are not in: mend them in place and give the same command again, which sends only those ({path} says which)"
+            "{name}: {missing} records are not in: {remedy} and give the same command again, which sends only those ({path} says which)"
         ));
     }
 }
@@ -168,7 +177,7 @@ impl Job<'_> {
             counter: Arc::clone(&read),
         };
         let mut input = BufReader::with_capacity(READ_BYTES, counted);
-        let shipper = Shipper {
+        let sender = ParcelSender {
             client: self.client,
             unsure: state.sent.is_some(),
             state_file: state_file.clone(),
@@ -176,16 +185,18 @@ impl Job<'_> {
                 .args
                 .dry_run
                 .then(|| SeenRows::new(&self.catalogue.unique)),
+            waiting: WaitingRows::default(),
+            again: 0,
             name: name.clone(),
             meter: Meter::new(&name, (total > 0).then_some(total)),
             read,
             state,
         };
-        let before = shipper.state.rows_in.count();
+        let before = sender.state.rows_in.count();
         if before > 0 {
             say(format_args!("{name}: goes on, {before} records are in"));
         }
-        let Transferred { read, state, sent } = self.transfer(&mut input, shipper);
+        let Transferred { read, state, sent } = self.transfer(&mut input, sender);
         if let Some(path) = &state_file {
             leave(&name, &state, path, read.is_ok() && sent.is_ok());
         }
@@ -208,22 +219,23 @@ impl Job<'_> {
     }
 
     /// Reads all rows and sends them.
-    fn transfer(&self, input: &mut dyn io::BufRead, shipper: Shipper<'_>) -> Transferred {
-        let (name, from) = (shipper.name.clone(), shipper.state.rows);
-        let rows_in = shipper.state.rows_in.clone();
+    fn transfer(&self, input: &mut dyn io::BufRead, parcels: ParcelSender<'_>) -> Transferred {
+        let (name, from) = (parcels.name.clone(), parcels.state.rows);
+        let rows_in = parcels.state.rows_in.clone();
         let (sender, receiver) = sync_channel(1);
         std::thread::scope(|threads| {
-            let shipping = threads.spawn(|| shipper.run(receiver));
+            let sending = threads.spawn(|| parcels.run(receiver));
             let mut importer = Importer {
                 catalogue: self.catalogue,
                 name: &name,
                 row: 0,
                 from,
                 rows_in,
-                next: Shipment {
+                next: RowParcel {
                     resource: self.resource.unwrap_or_default().to_owned(),
-                    ..Shipment::default()
+                    ..RowParcel::default()
                 },
+                wrong_rows: 0,
                 sender,
                 left_out: 0,
                 declared: true,
@@ -238,7 +250,7 @@ impl Job<'_> {
             let told = (importer.left_out, importer.found);
             // The other thread ends when nothing more can come.
             drop(importer);
-            let joined = shipping.join();
+            let joined = sending.join();
             let (state, sent) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let read = read.map(|()| told);
             Transferred { read, state, sent }
@@ -246,14 +258,25 @@ impl Job<'_> {
     }
 
     fn summary(&self, name: &str, state: &ImportState, whole: bool) -> Exit {
-        let (created, replaced, refused) = (state.created, state.replaced, state.refused);
+        let ImportState {
+            created,
+            replaced,
+            refused,
+            left_out,
+            ..
+        } = *state;
         let verb = if self.args.dry_run {
             "could be imported"
         } else {
             "imported"
         };
+        let others = if left_out > 0 {
+            format!(", {left_out} left out")
+        } else {
+            String::new()
+        };
         let printed = print(&format!(
-            "{name}: {} records {verb}, {replaced} of them replaced others; {refused} refused\n",
+            "{name}: {} records {verb}, {replaced} of them replaced others; {refused} refused{others}\n",
             created + replaced
         ));
         if refused > 0 || !whole {
@@ -265,7 +288,7 @@ impl Job<'_> {
 
     /// Locks the file as long as what is returned is held. Two imports of it at once would bring rows without an id in twice.
     fn alone(&self, name: &str) -> Result<Option<File>, ImportFault> {
-        if self.args.dry_run || is_stream(self.file) {
+        if self.args.dry_run || !is_kept(self.file) {
             return Ok(None);
         }
         let unreadable = |error| ImportFault::Unreadable(name.to_owned(), error);
@@ -310,7 +333,7 @@ impl Job<'_> {
         subject: ImportSubject,
     ) -> Result<(ImportState, Option<std::path::PathBuf>), ImportFault> {
         let import = uuid::Uuid::now_v7();
-        let keeps = !self.args.dry_run && !is_stream(self.file);
+        let keeps = !self.args.dry_run && is_kept(self.file);
         let path = keeps.then(|| ImportState::path(self.file));
         let found = match &path {
             Some(path) => ImportState::load(path)?,
@@ -334,7 +357,7 @@ impl Job<'_> {
         }
     }
 
-    /// Whether the rows that are in, or may be, are still what they were in another version of the file.
+    /// Looks whether the rows that are in, or may be, are still what they were in another version of the file.
     fn compare(&self, state: &ImportState, path: &Path) -> Result<(), ImportFault> {
         let name = self.file.display().to_string();
         let (source, _) = self

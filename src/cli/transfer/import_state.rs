@@ -9,9 +9,9 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use super::rows_in::{RowsCheck, RowsIn, RowsSent};
-use super::shipping::{RowFate, ShippedRow};
+use super::sending::{ParcelRow, RowFate};
 use crate::admin::ParcelDone;
-use crate::num::as_u64;
+use crate::num::{as_nanos, as_u64};
 
 /// The file of an import, and the way in which it is imported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,9 @@ pub(super) struct ImportState {
     pub(super) replaced: u64,
     /// Rows that were refused by this run.
     pub(super) refused: u64,
+    /// Rows that this run left out, since there is no such resource.
+    #[serde(default)]
+    pub(super) left_out: u64,
 }
 
 /// The reason why an import can't go on.
@@ -81,7 +84,7 @@ impl ImportSubject {
     ) -> io::Result<Self> {
         let about = file.metadata()?;
         let since = about.modified()?.duration_since(UNIX_EPOCH);
-        let modified_ns = u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+        let modified_ns = as_nanos(since.unwrap_or_default());
         Ok(Self {
             bytes: about.len(),
             modified_ns,
@@ -111,6 +114,7 @@ impl ImportState {
             created: 0,
             replaced: 0,
             refused: 0,
+            left_out: 0,
         }
     }
 
@@ -160,7 +164,7 @@ impl ImportState {
         RowsCheck::new(&self.rows_in, self.rows, self.sent)
     }
 
-    /// Whether it may go on with a file whose rows were compared.
+    /// Looks whether it may go on with a file whose rows were compared.
     pub(super) fn compared(&self, check: &RowsCheck<'_>, path: &Path) -> Result<(), StateFault> {
         let path = path.display().to_string();
         if !check.are_in() {
@@ -183,6 +187,7 @@ impl ImportState {
                 subject,
                 rows: 0,
                 refused: 0,
+                left_out: 0,
                 ..self
             },
         }
@@ -193,8 +198,8 @@ impl ImportState {
         self.rows_in.count() == 0 && self.sent.is_none()
     }
 
-    /// Notes what the rows of a shipment have become.
-    pub(super) fn answered(&mut self, rows: &[ShippedRow], done: &ParcelDone) {
+    /// Notes what the rows of a parcel have become.
+    pub(super) fn answered(&mut self, rows: &[ParcelRow], done: &ParcelDone) {
         let refused: BTreeSet<_> = done.refused.iter().map(|line| line.at).collect();
         for (at, row) in rows.iter().enumerate() {
             let number = self.rows + as_u64(at);
@@ -204,12 +209,26 @@ impl ImportState {
                     self.rows_in.miss(number);
                     self.refused += 1;
                 }
-                RowFate::LeftOut => self.rows_in.miss(number),
+                RowFate::LeftOut => {
+                    self.rows_in.miss(number);
+                    self.left_out += 1;
+                }
                 RowFate::IsIn => {}
             }
         }
         self.rows += as_u64(rows.len());
         self.sent = None;
+        self.answered_again(done);
+    }
+
+    /// Notes that a row which was refused is in after all.
+    pub(super) fn went_in(&mut self, number: u64, hash: u64) {
+        self.rows_in.add(number, hash);
+        self.refused = self.refused.saturating_sub(1);
+    }
+
+    /// Notes the answer to rows that were answered before.
+    pub(super) fn answered_again(&mut self, done: &ParcelDone) {
         self.change = done.change.unwrap_or(self.change);
         self.created += done.created + done.before;
         self.replaced += done.replaced;
@@ -304,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_run_notes_which_rows_are_in_and_the_next_one_begins_again_or_goes_on() {
-        let row = |fate| ShippedRow { line: 1, fate };
+        let row = |fate| ParcelRow { line: 1, fate };
         let sent = |hash| row(RowFate::Sent { hash });
         let refused = |at| RefusedLine {
             at,
@@ -327,19 +346,25 @@ mod tests {
         };
         state.answered(&rows, &done);
         let told = |state: &ImportState| {
-            let ImportState { rows, refused, .. } = *state;
+            let ImportState {
+                rows,
+                refused,
+                left_out,
+                ..
+            } = *state;
             (
                 rows,
                 refused,
+                left_out,
                 state.rows_in.count(),
                 state.rows_in.missing(),
             )
         };
-        assert_eq!(told(&state), (4, 2, 1, 3));
+        assert_eq!(told(&state), (4, 2, 1, 1, 3));
         assert_eq!((state.created, state.change), (1, 8));
         // The next run sends those that are not in.
         let mut state = state.again(subject());
-        assert_eq!(told(&state), (0, 0, 1, 3));
+        assert_eq!(told(&state), (0, 0, 0, 1, 3));
         let rows = [row(RowFate::IsIn), sent(2), sent(3), row(RowFate::LeftOut)];
         let done = ParcelDone {
             before: 1,
@@ -347,12 +372,12 @@ mod tests {
             ..ParcelDone::default()
         };
         state.answered(&rows, &done);
-        assert_eq!(told(&state), (4, 1, 2, 2));
+        assert_eq!(told(&state), (4, 1, 1, 2, 2));
         assert_eq!((state.created, state.change), (2, 8));
         // Rows on their way are told of first.
         state.sent = Some(RowsSent { rows: 2, sum: 7 });
         let state = state.again(subject());
-        assert_eq!(told(&state), (4, 1, 2, 2));
+        assert_eq!(told(&state), (4, 1, 1, 2, 2));
         assert!(!state.is_without_trace());
     }
 }

@@ -1,14 +1,18 @@
-//! Makes shipments of the rows of a file.
+//! Makes parcels of the rows of a file.
 
 use std::sync::mpsc::SyncSender;
 
-use super::format::{ReadFault, Row, RowSink, too_long};
+use super::format::{ParsedRow, ReadFault, RowSink, too_long};
 use super::rows_in::{RowsCheck, RowsIn, hash_of};
-use super::shipping::{RowFate, Shipment, ShippedRow};
+use super::sending::{ParcelRow, RowFate, RowParcel};
 use crate::admin::{Catalogue, PARCEL_BYTES, PARCEL_LINES};
 use crate::cli::say;
 
-/// Makes shipments of rows.
+/// The rows one after the other that may be no records: a file that has more is something else than it is read as, and may have
+/// no end.
+const WRONG_ROWS_MAX: u64 = 1000;
+
+/// Makes parcels of rows.
 pub(super) struct Importer<'a> {
     pub(super) catalogue: &'a Catalogue,
     pub(super) name: &'a str,
@@ -18,8 +22,10 @@ pub(super) struct Importer<'a> {
     pub(super) from: u64,
     /// The rows that earlier runs have brought.
     pub(super) rows_in: RowsIn,
-    pub(super) next: Shipment,
-    pub(super) sender: SyncSender<Shipment>,
+    pub(super) next: RowParcel,
+    /// The rows since the last one that looks like a record.
+    pub(super) wrong_rows: u64,
+    pub(super) sender: SyncSender<RowParcel>,
     /// The members of a `db.json` that can't be imported.
     pub(super) left_out: u64,
     /// Whether the rows are of a resource that there is.
@@ -35,9 +41,9 @@ impl Importer<'_> {
             return Ok(());
         }
         let resource = self.next.resource.clone();
-        let next = Shipment {
+        let next = RowParcel {
             resource,
-            ..Shipment::default()
+            ..RowParcel::default()
         };
         let full = std::mem::replace(&mut self.next, next);
         self.sender.send(full).map_err(|_| ReadFault::Stopped)
@@ -66,12 +72,14 @@ impl RowSink for Importer<'_> {
         ));
     }
 
-    fn row(&mut self, line: u64, row: Row) -> Result<(), ReadFault> {
+    fn row(&mut self, line: u64, row: ParsedRow) -> Result<(), ReadFault> {
         let number = self.row;
         self.row += 1;
         if number < self.from {
             return Ok(());
         }
+        let is_record = row.as_ref().is_ok_and(|text| looks_like_a_record(text));
+        self.wrong_rows = if is_record { 0 } else { self.wrong_rows + 1 };
         let next = &mut self.next;
         let fate = match row {
             _ if self.rows_in.has(number) => RowFate::IsIn,
@@ -88,12 +96,23 @@ impl RowSink for Importer<'_> {
             Err(fault) => RowFate::Wrong(vec![fault]),
         };
         next.body.push(b'\n');
-        next.rows.push(ShippedRow { line, fate });
+        next.rows.push(ParcelRow { line, fate });
         if next.rows.len() == PARCEL_LINES || next.body.len() >= PARCEL_BYTES {
             self.flush()?;
         }
+        if self.wrong_rows == WRONG_ROWS_MAX {
+            let fault = format!(
+                "has {WRONG_ROWS_MAX} rows one after the other that are no records, up to line {line}: is it what --format says?"
+            );
+            return Err(ReadFault::Syntax(fault));
+        }
         Ok(())
     }
+}
+
+/// Whether a row may be a JSON object.
+fn looks_like_a_record(text: &[u8]) -> bool {
+    text.starts_with(b"{") && text.ends_with(b"}")
 }
 
 /// Compares rows with those of an earlier version of the file.
@@ -106,7 +125,7 @@ impl RowSink for Comparer<'_> {
 
     fn no_array(&mut self, _: &str) {}
 
-    fn row(&mut self, _: u64, row: Row) -> Result<(), ReadFault> {
+    fn row(&mut self, _: u64, row: ParsedRow) -> Result<(), ReadFault> {
         let more = self.0.row(row.as_deref().ok());
         if more {
             Ok(())

@@ -5,10 +5,22 @@ use std::io::{BufRead, Read as _};
 use super::format::{ReadFault, RowSink, too_long};
 use crate::num::as_u64;
 
+/// A line that is longer ends the reading: nobody knows whether it has an end.
+const LINE_BYTES_MAX: u64 = 1 << 30;
+
 /// Reads all lines that are not blank. A line that is longer than a record may be is skipped, and is a wrong row.
 pub(super) fn read(
+    input: &mut dyn BufRead,
+    record_bytes: usize,
+    sink: &mut impl RowSink,
+) -> Result<(), ReadFault> {
+    read_lines(input, record_bytes, LINE_BYTES_MAX, sink)
+}
+
+fn read_lines(
     mut input: &mut dyn BufRead,
     record_bytes: usize,
+    line_bytes: u64,
     sink: &mut impl RowSink,
 ) -> Result<(), ReadFault> {
     // The end of a line, and one byte more than is allowed.
@@ -18,18 +30,28 @@ pub(super) fn read(
         if (&mut input).take(most).read_until(b'\n', &mut line)? == 0 {
             break;
         }
-        let whole = line.ends_with(b"\n");
+        let cut = as_u64(line.len()) == most && !line.ends_with(b"\n");
+        if cut {
+            skip_rest(input, line_bytes, number)?;
+        }
         let text = line.trim_ascii();
-        if text.len() > record_bytes {
-            if !whole {
-                input.skip_until(b'\n')?;
-            }
+        if cut || text.len() > record_bytes {
             sink.row(number, Err(too_long(record_bytes)))?;
         } else if !text.is_empty() {
             sink.row(number, Ok(text.to_vec()))?;
         }
     }
     Ok(())
+}
+
+/// Skips what is left of a line, if that is less than `bytes`.
+fn skip_rest(input: &mut dyn BufRead, bytes: u64, number: u64) -> Result<(), ReadFault> {
+    if as_u64(input.take(bytes).skip_until(b'\n')?) < bytes {
+        return Ok(());
+    }
+    let mib = bytes >> 20;
+    let fault = format!("has no end of line {number} within {mib} MiB: is it NDJSON?");
+    Err(ReadFault::Syntax(fault))
 }
 
 #[cfg(test)]
@@ -53,6 +75,30 @@ mod tests {
         let mut kept = KeptRows::default();
         read(&mut &b""[..], 20, &mut kept).unwrap();
         assert_eq!(kept.rows, []);
+    }
+
+    #[test]
+    fn a_line_without_an_end_ends_the_reading_and_those_before_it_are_rows() {
+        for endless in *b"x \0" {
+            let mut kept = KeptRows::default();
+            let text = &b"{\"a\":1}\n"[..];
+            let mut input = std::io::BufReader::new(text.chain(std::io::repeat(endless)));
+            let fault = read_lines(&mut input, 20, 1 << 20, &mut kept).unwrap_err();
+            let told = "has no end of line 2 within 1 MiB: is it NDJSON?";
+            assert_eq!(fault.to_string(), told);
+            assert_eq!(kept.rows, [(1, Ok("{\"a\":1}".to_owned()))]);
+        }
+    }
+
+    #[test]
+    fn spaces_around_a_record_make_no_lines_of_their_own() {
+        let mut kept = KeptRows::default();
+        let spaces = " ".repeat(100);
+        let text = format!("{{\"a\":1}} {spaces}\n{spaces}{{\"a\":2}}\n{spaces}\n{{\"a\":3}}");
+        read(&mut text.as_bytes(), 20, &mut kept).unwrap();
+        let fault = || Err("a record may have 20 bytes (limits.body)".to_owned());
+        let last = (4, Ok("{\"a\":3}".to_owned()));
+        assert_eq!(kept.rows, [(1, fault()), (2, fault()), (3, fault()), last]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which rows of a file are in the store, so that an import that is given again sends only the others. Pure.
+//! Notes which rows of a file are stored, so that a repeated import sends only the others. Pure.
 
 use std::hash::Hasher as _;
 

@@ -5,12 +5,12 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use serde::Deserialize;
 
-use super::shipping::Shipment;
+use super::sending::RowParcel;
 use crate::admin::{ParcelDone, RefusedLine};
 use crate::num::as_u64;
 use crate::record::{JsonObject, RecordIndex};
 
-/// What a dry run could import, by which it notices what stands twice in a file. Each id takes 16 bytes, however long it is,
+/// The rows that a dry run could import, so that it notices duplicates in a file. Each id takes 16 bytes, however long it is,
 /// and each value that must be unique 24.
 pub(super) struct SeenRows {
     ids: HashSet<Hash>,
@@ -40,27 +40,27 @@ impl SeenRows {
         }
     }
 
-    /// Corrects an answer to a dry run, which knows nothing of the rows of earlier shipments.
-    pub(super) fn rehearse(&mut self, shipment: &Shipment, done: &mut ParcelDone, upsert: bool) {
+    /// Corrects an answer to a dry run, which knows nothing of the rows of earlier parcels.
+    pub(super) fn rehearse(&mut self, parcel: &RowParcel, done: &mut ParcelDone, upsert: bool) {
         let before = done.refused.len();
         done.refused.retain(|line| !self.has_all(&line.lacks));
         done.created += as_u64(before - done.refused.len());
         let refused: HashSet<_> = done.refused.iter().map(|line| line.at).collect();
         let existing: HashSet<_> = done.replaced_at.drain(..).collect();
-        let lines = shipment.body.split(|byte| *byte == b'\n').enumerate();
+        let lines = parcel.body.split(|byte| *byte == b'\n').enumerate();
         for (at, line) in lines.filter(|(at, line)| !line.is_empty() && !refused.contains(at)) {
             self.rows += 1;
             let id = id_of(line);
             let replaces = existing.contains(&at);
             let is_new = replaces
                 || id.as_ref().is_none_or(|id| {
-                    let hash = self.hash((&shipment.resource, id));
+                    let hash = self.hash((&parcel.resource, id));
                     self.ids.insert(hash)
                 });
             let fault = if let (false, false, Some(id)) = (is_new, upsert, &id) {
                 Some(format!("a record with the id {id} exists already"))
             } else {
-                self.repeated(&shipment.resource, id.as_deref(), line)
+                self.repeated(&parcel.resource, id.as_deref(), line)
             };
             let counted = if replaces {
                 &mut done.replaced
@@ -95,7 +95,7 @@ impl SeenRows {
                 Some(other) if *other != record => {
                     let fields = index.fields();
                     return Some(format!(
-                        "{fields}: a line before it has the same, and no two records may"
+                        "{fields}: a line before it has the same value, which must be unique"
                     ));
                 }
                 Some(_) => {}
@@ -120,7 +120,7 @@ impl SeenRows {
 }
 
 /// The id of a record, if it has one.
-fn id_of(json: &[u8]) -> Option<String> {
+pub(super) fn id_of(json: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Identified {
         id: serde_json::Value,
@@ -134,11 +134,11 @@ fn id_of(json: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn shipment(body: &str) -> Shipment {
-        Shipment {
+    fn parcel(body: &str) -> RowParcel {
+        RowParcel {
             resource: "books".to_owned(),
             body: body.as_bytes().to_vec(),
-            ..Shipment::default()
+            ..RowParcel::default()
         }
     }
 
@@ -156,7 +156,7 @@ mod tests {
         let mut seen = SeenRows::new(&BTreeMap::new());
         let mut first = answer(3, 0, &[]);
         seen.rehearse(
-            &shipment("{\"id\":7}\n{}\n{\"id\":\"a\"}\n"),
+            &parcel("{\"id\":7}\n{}\n{\"id\":\"a\"}\n"),
             &mut first,
             false,
         );
@@ -164,10 +164,10 @@ mod tests {
         // The second is in the store, and each that comes after it replaces it.
         let body = "{\"x\":1,\"id\":\"7\"}\n{\"id\":\"b\"}\n{\"id\":\"c\"}\n";
         let mut second = answer(2, 1, &[1]);
-        seen.rehearse(&shipment(body), &mut second, true);
+        seen.rehearse(&parcel(body), &mut second, true);
         assert_eq!(second, answer(1, 2, &[]));
         let mut third = answer(1, 0, &[]);
-        seen.rehearse(&shipment("\n{\"id\":\"c\"}"), &mut third, false);
+        seen.rehearse(&parcel("\n{\"id\":\"c\"}"), &mut third, false);
         let faults = vec!["a record with the id c exists already".to_owned()];
         assert_eq!(third.created, 0);
         let lacks = Vec::new();
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_row_may_refer_to_records_of_earlier_parcels() {
         let mut seen = SeenRows::new(&BTreeMap::new());
-        seen.rehearse(&shipment("{\"id\":7}\n"), &mut answer(1, 0, &[]), false);
+        seen.rehearse(&parcel("{\"id\":7}\n"), &mut answer(1, 0, &[]), false);
         let refused = |at, ids: &[&str]| RefusedLine {
             at,
             faults: vec!["a record is missing".to_owned()],
@@ -197,7 +197,7 @@ mod tests {
             refused: vec![refused(0, &["7"]), refused(1, &["7", "8"]), refused(2, &[])],
             ..ParcelDone::default()
         };
-        seen.rehearse(&shipment("{\"id\":1}\n{\"id\":2}\n{}\n"), &mut done, false);
+        seen.rehearse(&parcel("{\"id\":1}\n{\"id\":2}\n{}\n"), &mut done, false);
         assert_eq!(done.created, 1);
         assert_eq!(done.refused, [refused(1, &["7", "8"]), refused(2, &[])]);
     }
@@ -209,7 +209,7 @@ mod tests {
             let mut seen = SeenRows::new(&unique);
             let mut first = answer(4, 0, &[]);
             let body = "{\"isbn\":1}\n{\"isbn\":null}\n{\"isbn\":1.0}\n{\"isbn\":[1]}";
-            seen.rehearse(&shipment(body), &mut first, upsert);
+            seen.rehearse(&parcel(body), &mut first, upsert);
             let at: Vec<_> = first.refused.iter().map(|line| line.at).collect();
             assert_eq!((first.created, at), (3, vec![2]));
             let text = &first.refused[0].faults[0];
@@ -217,7 +217,7 @@ mod tests {
             // In a later parcel, and of a record that is there already.
             let mut second = answer(1, 1, &[1]);
             let body = "{\"id\":\"a\",\"isbn\":2}\n{\"id\":\"b\",\"isbn\":1}\n";
-            seen.rehearse(&shipment(body), &mut second, upsert);
+            seen.rehearse(&parcel(body), &mut second, upsert);
             let at: Vec<_> = second.refused.iter().map(|line| line.at).collect();
             assert_eq!((second.created, second.replaced, at), (1, 0, vec![1]));
         }
@@ -225,7 +225,7 @@ mod tests {
         let mut seen = SeenRows::new(&unique);
         let mut done = answer(2, 0, &[]);
         let body = "{\"id\":\"a\",\"isbn\":2}\n{\"id\":\"a\",\"isbn\":2}\n";
-        seen.rehearse(&shipment(body), &mut done, true);
+        seen.rehearse(&parcel(body), &mut done, true);
         assert_eq!(done, answer(1, 1, &[]));
     }
 }

@@ -5,7 +5,8 @@
 //! written as JSON, in quotes. In a field of type `string` or `datetime`, and in the id, only `null` and a text in quotes are
 //! read as JSON.
 
-use std::io::{BufRead, Read as _, Write};
+use std::collections::HashSet;
+use std::io::{self, BufRead, Read, Write};
 
 use csv::{ByteRecord, ReaderBuilder, Terminator};
 use serde_json::value::RawValue;
@@ -25,10 +26,10 @@ pub(super) enum Column {
 }
 
 /// The fields of a resource with their types; `None` where any object is a record.
-pub(super) type Fields<'a> = Option<&'a [(String, String)]>;
+pub(super) type DeclaredFields<'a> = Option<&'a [(String, String)]>;
 
 impl Column {
-    pub(super) fn of(name: &str, fields: Fields<'_>) -> Self {
+    pub(super) fn of(name: &str, fields: DeclaredFields<'_>) -> Self {
         let kind = fields.and_then(|fields| fields.iter().find(|(known, _)| known == name));
         match kind.map(|(_, kind)| kind.as_str()) {
             _ if name == "id" => Self::Text,
@@ -72,11 +73,86 @@ impl Column {
     }
 }
 
+/// Passes on the bytes of a table, and knows whether they end within quotes: a table that was cut there, or in which a quote is
+/// missing, has its last rows in one cell.
+struct QuoteReader<R> {
+    inner: R,
+    at: CellPart,
+    line: u64,
+    /// The line of the last quote that began a cell.
+    quote: u64,
+    ended: bool,
+}
+
+/// The part of a cell up to which a table was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CellPart {
+    Start,
+    Plain,
+    Quoted,
+    /// Behind a quote within quotes, which ends them unless another one follows.
+    Quote,
+}
+
+impl CellPart {
+    fn next(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Quoted, b'"') => Self::Quote,
+            (Self::Start | Self::Quote, b'"') | (Self::Quoted, _) => Self::Quoted,
+            (Self::Start | Self::Plain | Self::Quote, b',' | b'\n') => Self::Start,
+            (Self::Start | Self::Plain | Self::Quote, _) => Self::Plain,
+        }
+    }
+}
+
+impl<R> QuoteReader<R> {
+    fn new(inner: R) -> Self {
+        Self {
+            inner,
+            at: CellPart::Start,
+            line: 1,
+            quote: 1,
+            ended: false,
+        }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        let before = self.at;
+        self.at = before.next(byte);
+        if before == CellPart::Start && self.at == CellPart::Quoted {
+            self.quote = self.line;
+        }
+        self.line += u64::from(byte == b'\n');
+    }
+
+    /// The line of the quote that is open where it was read up to.
+    fn open_quote(&self) -> Option<u64> {
+        (self.at == CellPart::Quoted).then_some(self.quote)
+    }
+
+    /// The line of a quote that the whole table does not close.
+    fn unclosed_quote(&self) -> Option<u64> {
+        self.open_quote().filter(|_| self.ended)
+    }
+}
+
+impl<R: Read> Read for QuoteReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let bytes = buffer.get(..read).unwrap_or_default();
+        for byte in bytes {
+            self.byte(*byte);
+        }
+        self.ended |= read == 0;
+        Ok(read)
+    }
+}
+
 /// Reads all rows below the header.
 pub(super) fn read(
     input: &mut dyn BufRead,
     record_bytes: usize,
-    fields: Fields<'_>,
+    fields: DeclaredFields<'_>,
     sink: &mut impl RowSink,
 ) -> Result<(), ReadFault> {
     let place = &FilePlace::new(record_bytes);
@@ -86,9 +162,10 @@ pub(super) fn read(
     // With CRLF the reader would end a row before its last byte, and count the lines of the next one wrongly.
     let lines = Terminator::Any(b'\n');
     let table = table.flexible(true).has_headers(false).terminator(lines);
-    let mut table = table.from_reader(Placed { inner, place });
+    let inner = Placed { inner, place };
+    let mut table = table.from_reader(QuoteReader::new(inner));
     let mut row = ByteRecord::new();
-    if !table.read_byte_record(&mut row).map_err(fault)? {
+    if !next_row(&mut table, &mut row, place)? {
         return Ok(());
     }
     let crlf = row
@@ -96,8 +173,12 @@ pub(super) fn read(
         .next_back()
         .is_some_and(|cell| cell.ends_with(b"\r"));
     let columns = header(&cells(&row, crlf), fields)?;
-    while table.read_byte_record(&mut row).map_err(fault)? {
+    while next_row(&mut table, &mut row, place)? {
         place.next_record();
+        if let Some(line) = table.get_ref().unclosed_quote() {
+            let fault = format!("has a quote in line {line}, which is never closed");
+            return Err(ReadFault::Syntax(fault));
+        }
         let cells = cells(&row, crlf);
         if cells == [b""] {
             continue;
@@ -112,6 +193,16 @@ pub(super) fn read(
     Ok(())
 }
 
+/// Reads the next row; false if there is none. Rows of any length and any bytes are read, so that nothing fails but the file.
+fn next_row<R: Read>(
+    table: &mut csv::Reader<QuoteReader<R>>,
+    row: &mut ByteRecord,
+    place: &FilePlace,
+) -> Result<bool, ReadFault> {
+    let read = table.read_byte_record(row);
+    read.map_err(|error| place.fault(error.into(), table.get_ref().open_quote()))
+}
+
 /// The cells of a row; in a file with CRLF the last one has the first half of its end.
 fn cells(row: &ByteRecord, crlf: bool) -> Vec<&[u8]> {
     let mut cells: Vec<_> = row.iter().collect();
@@ -121,21 +212,17 @@ fn cells(row: &ByteRecord, crlf: bool) -> Vec<&[u8]> {
     cells
 }
 
-fn fault(error: csv::Error) -> ReadFault {
-    // Rows of any length and any bytes are read, so nothing else can fail.
-    ReadFault::Io(error.into())
-}
-
 /// The names in the header as JSON, with their columns.
-fn header(row: &[&[u8]], fields: Fields<'_>) -> Result<Vec<(String, Column)>, ReadFault> {
+fn header(row: &[&[u8]], fields: DeclaredFields<'_>) -> Result<Vec<(String, Column)>, ReadFault> {
     let mut names = Vec::new();
+    let mut known = HashSet::new();
     for cell in row {
         let Ok(name) = std::str::from_utf8(cell) else {
             return Err(ReadFault::Syntax(
                 "has a header that is not UTF-8".to_owned(),
             ));
         };
-        if name.is_empty() || names.contains(&name) {
+        if name.is_empty() || !known.insert(name) {
             let fault = format!("has {name:?} in its header, which is empty or there twice");
             return Err(ReadFault::Syntax(fault));
         }
@@ -178,7 +265,7 @@ pub(super) struct TableWriter<W: Write> {
 
 impl<W: Write> TableWriter<W> {
     /// Writes the header.
-    pub(super) fn new(names: Vec<String>, fields: Fields<'_>, out: W) -> csv::Result<Self> {
+    pub(super) fn new(names: Vec<String>, fields: DeclaredFields<'_>, out: W) -> csv::Result<Self> {
         let mut out = csv::Writer::from_writer(out);
         out.write_record(&names)?;
         let column = |name: String| {
@@ -202,7 +289,7 @@ impl<W: Write> TableWriter<W> {
         Ok(written == record.len())
     }
 
-    pub(super) fn end(mut self) -> std::io::Result<()> {
+    pub(super) fn end(mut self) -> io::Result<()> {
         self.out.flush()
     }
 }
@@ -222,7 +309,7 @@ mod tests {
         ]
     }
 
-    fn rows(text: &str, fields: Fields<'_>) -> Vec<(u64, Result<String, String>)> {
+    fn rows(text: &str, fields: DeclaredFields<'_>) -> Vec<(u64, Result<String, String>)> {
         let mut kept = KeptRows::default();
         read(&mut text.as_bytes(), 1000, fields, &mut kept).unwrap();
         kept.rows
@@ -264,6 +351,67 @@ mod tests {
         }
         assert_eq!(rows("", None), []);
         assert_eq!(rows("a,b", None), []);
+    }
+
+    #[test]
+    fn a_row_without_an_end_ends_the_reading_and_those_before_it_are_rows() {
+        for (text, endless) in [
+            ("a,b\n1,2\n", b'x'),
+            ("a,b\n1,2\n", b','),
+            ("a,b\n1,2\n", 0),
+            ("", b'x'),
+            ("", 0),
+            ("a,b\n1,2\n3,\"\n", b'\n'),
+            ("a,b\n1,\"2\"\n\"\"\"3\n", b'x'),
+        ] {
+            let mut kept = KeptRows::default();
+            let endless = text.as_bytes().chain(io::repeat(endless));
+            let mut input = io::BufReader::new(endless);
+            let told = read(&mut input, 100, None, &mut kept).unwrap_err();
+            let told = told.to_string();
+            let expected = if text.ends_with(",2\n") || text.is_empty() {
+                "has a record near line "
+            } else {
+                "has a quote in line 3, which is not closed within 65736 bytes"
+            };
+            assert!(told.starts_with(expected), "{text}: {told}");
+            assert_eq!(kept.rows.len(), usize::from(!text.is_empty()));
+        }
+    }
+
+    #[test]
+    fn a_header_of_many_names_is_read_at_once() {
+        let names: Vec<_> = (0..200_000).map(|n| n.to_string()).collect();
+        let text = names.join(",");
+        read(
+            &mut text.as_bytes(),
+            4 << 20,
+            None,
+            &mut KeptRows::default(),
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_takes_no_rows_with_it() {
+        for (text, rows, line) in [
+            ("a,b\n1,x\n2,\"abc\n3,y\n4,z\n", 1, Some(3)),
+            ("a,b\n1,x\n2,\"abc", 1, Some(3)),
+            ("a,b\n1,\"x\ny\"\n2,\"a\"\"", 1, Some(4)),
+            ("a,b\n1,\"x\n\",\"y\nz", 0, Some(3)),
+            ("a,b\n1,x\n2,\"a\"\"b\n\"\n", 2, None),
+            ("a,b\n1,x\n2,5\" wide\n", 2, None),
+            ("a,b\n1,x\n2,\"\"", 2, None),
+            ("a,b\n1,x\n2,\"abc\"", 2, None),
+        ] {
+            let mut kept = KeptRows::default();
+            let read = read(&mut text.as_bytes(), 1 << 20, None, &mut kept);
+            assert_eq!(kept.rows.len(), rows, "{text}");
+            let told = read.err().map(|error| error.to_string());
+            let wanted =
+                line.map(|line| format!("has a quote in line {line}, which is never closed"));
+            assert_eq!(told, wanted, "{text}");
+        }
     }
 
     #[test]

@@ -25,10 +25,18 @@ fn at(route: &str, path: &Path) -> SiteRoot {
     }
 }
 
+/// Looks whether a folder that is new can be read.
+async fn probed(root: &RootHandle) -> Result<(), RootFault> {
+    let fault = probe_new([root].into_iter()).await.pop();
+    fault.map_or(Ok(()), Err)
+}
+
 async fn page(site: &CachedSite, root: &RootHandle, path: &str) -> String {
     match site.files.load(root, path).await.unwrap() {
         Loaded::Entry(entry) => String::from_utf8(entry.bytes().to_vec()).unwrap(),
-        other @ (Loaded::Large(_) | Loaded::Moved) => panic!("{path} gave {other:?}"),
+        other @ (Loaded::Large(_) | Loaded::Moved | Loaded::Listing(_)) => {
+            panic!("{path} gave {other:?}")
+        }
     }
 }
 
@@ -51,7 +59,7 @@ fn an_equal_folder_that_is_in_use_keeps_what_is_in_memory_and_another_is_read() 
         let now = Instant::now();
         assert!(site.files.hit(&same, "/", now).is_some());
         let mut other = SiteRoot::plain(site.folder.path());
-        other.index = "other.html".to_owned();
+        other.index = vec!["other.html".to_owned()];
         let other = site.files.add(other).unwrap();
         assert!(site.files.hit(&other, "/", now).is_none());
         assert_eq!(page(&site, &other, "/").await, "other");
@@ -132,11 +140,11 @@ fn of_two_folders_of_one_route_the_metrics_and_checks_tell_of_the_younger() {
         let site = CachedSite::new(1 << 20).await;
         site.write("more/index.html", "more");
         let absent = site.files.add(at("/more", Path::new("/absent"))).unwrap();
-        assert!(absent.probe().await.is_err());
+        assert!(probed(&absent).await.is_err());
         assert!(reasons(&site).iter().any(|(_, fault)| fault.is_some()));
         let more = site.folder.path().join("more");
         let root = site.files.add(at("/more", &more)).unwrap();
-        root.probe().await.unwrap();
+        probed(&root).await.unwrap();
         assert!(reasons(&site).iter().all(|(_, fault)| fault.is_none()));
         drop(root);
         assert!(
@@ -170,24 +178,98 @@ fn a_child_that_is_restarted_finds_the_folders_of_the_moment() {
 }
 
 #[test]
+fn of_folders_that_are_the_same_on_the_disk_one_is_looked_at() {
+    paused(async {
+        let site = CachedSite::new(1 << 20).await;
+        site.write("more/index.html", "more");
+        let more = site.folder.path().join("more");
+        let add = |route: &str, path: &Path| site.files.add(at(route, path)).unwrap();
+        let (first, second) = (add("/a", &more), add("/b", &more));
+        // It would never answer.
+        second.0.hang.set(true);
+        let faults = probe_new([&first, &second].into_iter()).await;
+        assert_eq!(faults, []);
+        // What one shows counts for all.
+        let gone = [
+            add("/c", Path::new("/absent")),
+            add("/d", Path::new("/absent")),
+        ];
+        gone[1].0.hang.set(true);
+        let faults = probe_new(gone.iter()).await;
+        let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told.iter()
+                .all(|text| text.contains("/absent can't be read")),
+            "{told:?}"
+        );
+        second.0.hang.set(false);
+        gone[1].0.hang.set(false);
+    });
+}
+
+#[test]
+fn more_folders_that_hang_than_probes_at_a_time_delay_no_other() {
+    paused(async {
+        let site = CachedSite::new(1 << 20).await;
+        let folders: Vec<_> = (0..9)
+            .map(|n| site.folder.path().join(n.to_string()))
+            .collect();
+        for n in 0..8 {
+            site.write(&format!("{n}/index.html"), "page");
+        }
+        let add = |path: &std::path::PathBuf| {
+            site.files
+                .add(at(&path.display().to_string(), path))
+                .unwrap()
+        };
+        let roots: Vec<_> = folders.iter().map(add).collect();
+        roots[..8].iter().for_each(|root| root.0.hang.set(true));
+        let mut probe = Box::pin(probe_new(roots.iter()));
+        // The clock stands still while they hang; each step lets some more begin.
+        for _ in 0..4 {
+            assert!((&mut probe).now_or_never().is_none());
+            advance(Duration::from_millis(60)).await;
+        }
+        // The folder that answers, since it is missing, is known before any other is overdue.
+        while !roots[8]
+            .0
+            .fault()
+            .is_some_and(|fault| fault.contains("can't be read"))
+        {
+            assert!((&mut probe).now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        advance(DEADLINE).await;
+        let faults = probe.await;
+        // The threads that hang would keep a failed test from ending.
+        roots[..8].iter().for_each(|root| root.0.hang.set(false));
+        let hung = faults
+            .iter()
+            .filter(|fault| fault.to_string().contains("does not answer"));
+        assert_eq!((faults.len(), hung.count()), (9, 8), "{faults:?}");
+    });
+}
+
+#[test]
 fn a_new_folder_is_looked_at_before_it_is_used_and_one_in_use_is_not() {
     paused(async {
         let site = CachedSite::new(1 << 20).await;
         let absent = || site.files.add(at("/absent", Path::new("/absent"))).unwrap();
         let first = absent();
-        let fault = first.probe().await.unwrap_err();
+        let fault = probed(&first).await.unwrap_err();
         let text = "route /absent: its folder /absent can't be read: No such file or directory (os error 2): \
             correct files.root, or look at its permissions, disk or mount";
         assert_eq!(fault.to_string(), text);
-        assert_eq!(absent().probe().await, Ok(()), "it is in use");
-        assert!(first.probe().await.is_err());
+        assert_eq!(probed(&absent()).await, Ok(()), "it is in use");
+        assert!(probed(&first).await.is_err());
         site.write("more/index.html", "more");
         let hung = site
             .files
             .add(at("/hung", &site.folder.path().join("more")))
             .unwrap();
         hung.0.hang.set(true);
-        let mut probe = Box::pin(hung.probe());
+        let mut probe = Box::pin(probed(&hung));
         assert!((&mut probe).now_or_never().is_none());
         advance(DEADLINE * 3 / 4 + Duration::from_millis(1)).await;
         let fault = probe.await.unwrap_err().to_string();

@@ -49,10 +49,16 @@ impl SiteRoot {
         Self {
             route: "/".to_owned(),
             path: path.to_owned(),
-            index: BUILT_IN_INDEX.to_owned(),
+            index: vec![BUILT_IN_INDEX.to_owned()],
+            clean_urls: false,
+            listing: false,
+            fallback: None,
             built_in: false,
             cache: CacheRules::default(),
             types: ContentTypes::default(),
+            downloads: Patterns::default(),
+            compress: Vec::new(),
+            precompressed: Vec::new(),
         }
     }
 }
@@ -187,7 +193,9 @@ impl CachedSite {
     pub(super) async fn page(&self, path: &str) -> String {
         match self.load(path).await.unwrap() {
             Loaded::Entry(entry) => String::from_utf8(entry.bytes().to_vec()).unwrap(),
-            other @ (Loaded::Large(_) | Loaded::Moved) => panic!("{path} gave {other:?}"),
+            other @ (Loaded::Large(_) | Loaded::Moved | Loaded::Listing(_)) => {
+                panic!("{path} gave {other:?}")
+            }
         }
     }
 
@@ -195,7 +203,9 @@ impl CachedSite {
     pub(super) async fn large(&self, path: &str) -> Large {
         match self.load(path).await.unwrap() {
             Loaded::Large(large) => large,
-            other @ (Loaded::Entry(_) | Loaded::Moved) => panic!("{path} gave {other:?}"),
+            other @ (Loaded::Entry(_) | Loaded::Moved | Loaded::Listing(_)) => {
+                panic!("{path} gave {other:?}")
+            }
         }
     }
 }

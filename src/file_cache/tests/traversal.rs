@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::super::containment::SafePath;
 use super::super::file_error::FileError;
-use super::super::folder::{Located, find, open};
+use super::super::folder::{FoundPath, Located, find, open};
 use super::super::loader::{Loader, Look};
 use super::super::metrics::CacheCounters;
 use super::super::root::SiteRoot;
@@ -121,6 +121,7 @@ fn served(root: &Path, raw: &str) -> Result<String, FileError> {
     match loader.look(&SafePath::new(raw)?, None, || ())? {
         Look::Read(entry) => Ok(String::from_utf8_lossy(entry.bytes()).into_owned()),
         Look::Moved => Ok("moved".to_owned()),
+        Look::Listing(_) => Ok("listing".to_owned()),
         Look::Unchanged(_) | Look::Large(_) => {
             panic!("nothing is known, and nothing here is large")
         }
@@ -308,6 +309,14 @@ fn a_missing_root_is_no_missing_file() {
     assert_eq!(gone, Err(FileError::Root(rustix::io::Errno::NOENT)));
 }
 
+/// The file that a path leads to.
+fn located(site: &SiteRoot, path: &SafePath) -> Located {
+    match find(site, path).unwrap() {
+        FoundPath::File(located) => located,
+        other @ (FoundPath::Moved | FoundPath::Folder(_)) => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn what_is_swapped_between_the_look_and_the_opening_is_not_served() {
     let world = world();
@@ -316,10 +325,7 @@ fn what_is_swapped_between_the_look_and_the_opening_is_not_served() {
         world.path().join("site/sub/index.html"),
     );
     let site = SiteRoot::plain(&root);
-    let look = || {
-        let found = find(&site, &SafePath::new("/sub/").unwrap());
-        found.unwrap().expect("it names a file")
-    };
+    let look = || located(&site, &SafePath::new("/sub/").unwrap());
     assert!(open(&look()).unwrap().is_some());
     let located = look();
     fs::write(world.path().join("fresh"), "honest").unwrap();
@@ -357,14 +363,19 @@ fn a_pipe_or_a_socket_in_the_place_of_a_file_is_opened_without_waiting_and_not_s
     let replacements: [&dyn Fn(&Path); 2] = [&pipe, &socket];
     for replace in replacements {
         fs::write(&page, "honest").unwrap();
-        let located = find(&site, &path).unwrap().expect("it names a file");
+        let found = located(&site, &path);
         fs::remove_file(&page).unwrap();
         replace(&page);
-        assert_eq!(opened_in_time(located), Ok(false), "swapped in");
+        let name = found.name.clone();
+        assert_eq!(opened_in_time(found), Ok(false), "swapped in");
         // A new file may have the number of one that was removed.
         let metadata = page.symlink_metadata().unwrap();
         let path = page.canonicalize().unwrap();
-        let same = Located { path, metadata };
+        let same = Located {
+            name,
+            path,
+            metadata,
+        };
         assert_eq!(opened_in_time(same), Ok(false), "with the same number");
         fs::remove_file(&page).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Who gives way, and who is refused, when all places are taken, or all of one peer.
+//! Tests of full listeners: which connections are closed and which are refused when all places, or all of one peer, are taken.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,14 @@ use super::{
     SharedListening, ask, run, start, start_bounded, tcp,
 };
 use crate::request_handler::PeerBound;
-use crate::wire::{ClientWait, register};
+use crate::wire::{ClientWait, Speaks, register};
+
+/// Whether a connection waits like this that gives way at `now`.
+fn one_waits(state: &ListenerState, wait: ClientWait, now: Instant) -> bool {
+    let handlers = state.handlers.load();
+    let mut loads = handlers.iter().map(|handler| &handler.load);
+    loads.any(|load| load.oldest(wait, now).is_some())
+}
 
 #[test]
 fn the_oldest_idle_connection_gives_way_to_a_newcomer() {
@@ -28,16 +35,15 @@ fn the_oldest_idle_connection_gives_way_to_a_newcomer() {
                 client.write_all(b"GET / HT").await.unwrap();
                 // The server has to know it before the newcomer comes.
                 let later = Instant::now() + PATIENCE;
-                let known = || {
-                    let handlers = started.state.handlers.load();
-                    let mut loads = handlers.iter().map(|handler| &handler.load);
-                    loads.any(|load| load.oldest(ClientWait::RestOfHead, later).is_some())
-                };
-                while !known() {
+                while !one_waits(&started.state, ClientWait::RestOfHead, later) {
                     tokio::task::yield_now().await;
                 }
             }
             clients.push(client);
+        }
+        // A connection that was opened just now is left alone, whatever it waits for.
+        while !one_waits(&started.state, ClientWait::Request, Instant::now()) {
+            tokio::task::yield_now().await;
         }
         let mut newcomer = TcpStream::connect(address).await.unwrap();
         assert_eq!(ask(&mut newcomer).await, "handler-0");
@@ -100,6 +106,7 @@ fn a_listener_whose_client_another_one_has_accepted_keeps_no_place() {
         let taken = bounds.places.try_take().unwrap();
         let state = ListenerState::new(
             &SharedListening::new(socket, false),
+            Speaks::Http,
             Arc::new(Handlers::from_pointee(Vec::new())),
             None,
             bounds,
@@ -243,6 +250,7 @@ fn an_idle_connection_of_http_2_is_told_that_it_gives_way() {
             newcomers.push(newcomer);
         }
         assert_eq!(started.state.counters.gave_way.get(), 2);
+        drop(newcomers);
         started.stop().await;
     });
 }

@@ -82,7 +82,7 @@ impl RequestKey {
         }
     }
 
-    /// What is to be done, if `known` is the request that is known under the id. A name counts for `keep_ms`.
+    /// Decides on a request, given the `known` one with the same id. A name is remembered for `keep_ms`.
     pub(crate) fn judge(
         &self,
         known: Option<&NamedRequest>,

@@ -96,6 +96,22 @@ impl QueryCondition {
     }
 }
 
+/// Adds the members of a record that these conditions look at. False if they look at all of them.
+pub(super) fn add_names<'a>(
+    conditions: &'a [QueryCondition],
+    names: &mut BTreeSet<&'a String>,
+) -> bool {
+    let mut conditions = conditions.iter();
+    conditions.all(|condition| match condition {
+        QueryCondition::Field(field) => {
+            names.extend(field.path.first());
+            true
+        }
+        QueryCondition::Search(_) => false,
+        QueryCondition::AnyOf(groups) => groups.iter().all(|group| add_names(group, names)),
+    })
+}
+
 /// Whether all these conditions hold for a record with these members.
 pub(super) fn all_hold(conditions: &[QueryCondition], members: &Map<String, Value>) -> bool {
     conditions.iter().all(|condition| condition.holds(members))

@@ -32,7 +32,7 @@ pub(crate) struct Position {
 }
 
 /// The number of a query: positions of lists that are filtered or sorted in another way have another one.
-pub(super) fn query_number(parameters: &Parameters) -> u64 {
+pub(super) fn query_number(parameters: &Parameters<'_>) -> u64 {
     let same = |(name, _): &(&str, &str)| !PART_NAMES.contains(name) && !FORM_NAMES.contains(name);
     let mut named: Vec<_> = parameters.iter().filter(same).collect();
     named.sort_unstable();
@@ -57,8 +57,12 @@ impl Position {
         if text.len() > POSITION_LENGTH_MAX / 2 {
             return None;
         }
-        let digits = text.bytes().map(|byte| format!("{byte:02x}"));
-        Some(digits.collect())
+        let digits = text.bytes().flat_map(|byte| [byte >> 4, byte & 0xf]);
+        Some(
+            digits
+                .filter_map(|digit| char::from_digit(digit.into(), 16))
+                .collect(),
+        )
     }
 
     /// Reads a position in the list of this query, which is sorted by so many fields.

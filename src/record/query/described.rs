@@ -28,11 +28,11 @@ pub(crate) enum ParameterValue {
     Word(&'static [&'static str]),
     /// `true` or `false`.
     Flag,
-    /// So many names of fields at most, with commas, each maybe after a `-`.
+    /// At most this many names of fields, separated by commas, each with an optional `-` before it.
     SortNames(usize),
-    /// So many of `asc` and `desc` at most, with commas.
+    /// At most this many of `asc` and `desc`, separated by commas.
     Directions(usize),
-    /// So many names of fields at most, with commas.
+    /// At most this many names of fields, separated by commas.
     FieldNames(usize),
     /// Names of resources whose records refer to this one, with commas.
     Embedded,

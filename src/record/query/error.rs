@@ -2,11 +2,13 @@
 
 use std::fmt::Display;
 
+use serde_json::Value;
+
 use super::PARAMETERS_MAX;
 use super::sort::SORT_KEYS_MAX;
-use crate::record::schema::FieldType;
+use crate::record::schema::{FieldType, one_of};
 
-/// Why a query is refused. Clients read these texts.
+/// The reasons for refusing a query. Clients read these texts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QueryError {
     #[error("the query is not percent-encoded UTF-8")]
@@ -75,6 +77,14 @@ pub(crate) enum QueryError {
         sent: String,
         wrong: Wrong,
     },
+    /// The field has none but these values.
+    #[error("{name} {listed}, not {sent}")]
+    Unlisted {
+        name: String,
+        sent: String,
+        /// The beginning of the list, as records that break the rule are told it.
+        listed: String,
+    },
     #[error("{name} may have {most} bytes at most")]
     TooLong { name: String, most: usize },
     #[error("{name} is not valid JSON: {reason}")]
@@ -123,15 +133,19 @@ pub(super) const SENT_CHARACTERS_MAX: usize = 80;
 
 impl QueryError {
     pub(super) fn wrong(name: &str, sent: impl Display, wrong: Wrong) -> Self {
-        let sent = sent.to_string();
-        let mut shown: String = sent.chars().take(SENT_CHARACTERS_MAX).collect();
-        if shown.len() < sent.len() {
-            shown.push_str("...");
-        }
         Self::Value {
             name: name.to_owned(),
-            sent: format!("{shown:?}"),
+            sent: shown(sent),
             wrong,
+        }
+    }
+
+    /// The error of a value that the field can't have.
+    pub(super) fn unlisted(name: &str, sent: &str, values: &[Value]) -> Self {
+        Self::Unlisted {
+            name: name.to_owned(),
+            sent: shown(sent),
+            listed: one_of(values),
         }
     }
 
@@ -147,6 +161,16 @@ impl QueryError {
             member: first.map_or_else(|| "MEMBER".to_owned(), |field| field.name.clone()),
         }
     }
+}
+
+/// The beginning of what was sent, in quotes.
+fn shown(sent: impl Display) -> String {
+    let sent = sent.to_string();
+    let mut shown: String = sent.chars().take(SENT_CHARACTERS_MAX).collect();
+    if shown.len() < sent.len() {
+        shown.push_str("...");
+    }
+    format!("{shown:?}")
 }
 
 fn hint(near: Option<&str>) -> String {

@@ -1,4 +1,4 @@
-//! The query that an example record is.
+//! Makes a query of an example record.
 
 use super::gathered::{Gathered, Sent};
 use super::names::Names;
@@ -7,7 +7,7 @@ use super::{Handling, ListQuery};
 use crate::record::object::JsonObject;
 use crate::record::schema::Schema;
 
-/// So many members of an example are conditions; the others are only compared.
+/// The most members of an example that become conditions; the others are compared with each record that matches.
 const MEMBERS_MAX: usize = 20;
 
 impl ListQuery {

@@ -67,13 +67,20 @@ impl<'a> Filters<'a> {
             } else {
                 format!("{prefix}.{name}")
             };
+            if GROUPS.contains(&name.as_str()) && !self.names.declares(&name) {
+                let Value::Array(groups) = value else {
+                    return Err(QueryError::wrong(&name, value, Wrong::Groups));
+                };
+                self.add_groups(&name, groups)?;
+                continue;
+            }
             match value {
-                Value::Array(groups)
-                    if GROUPS.contains(&name.as_str()) && !self.names.declares(&name) =>
-                {
-                    self.add_groups(&name, groups)?;
+                Value::Object(members) => {
+                    if self.is_search(&name) || !self.names.may_be_object(&name)? {
+                        return Err(QueryError::wrong(&name, value, Wrong::Nested));
+                    }
+                    self.add_object(&name, members)?;
                 }
-                Value::Object(members) => self.add_object(&name, members)?,
                 Value::Array(values) => {
                     if values.is_empty() {
                         self.gather_none(&name)?;
@@ -106,16 +113,17 @@ impl<'a> Filters<'a> {
             filters.add_object("", members)?;
             read.push(filters.finish()?);
         }
+        // A group without conditions holds for every record: then the whole condition says nothing.
         if name == "and" {
             self.others.extend(read.into_iter().flatten());
-        } else {
+        } else if !read.iter().any(Vec::is_empty) {
             self.others.push(QueryCondition::AnyOf(read));
         }
         Ok(())
     }
 
     fn gather(&mut self, name: &str, value: Sent) -> Result<(), QueryError> {
-        if name == SEARCH.name && !self.names.declares(name) {
+        if self.is_search(name) {
             return self.search(value);
         }
         let Some((gathered, operator)) = self.field(name)? else {
@@ -137,9 +145,16 @@ impl<'a> Filters<'a> {
         Ok(())
     }
 
-    /// A list without values: nothing is equal to one of them.
+    /// A list without values: nothing is equal to one of them. As texts to look for, they are none.
     fn gather_none(&mut self, name: &str) -> Result<(), QueryError> {
+        if self.is_search(name) {
+            return Ok(());
+        }
         self.field(name).map(drop)
+    }
+
+    fn is_search(&self, name: &str) -> bool {
+        name == SEARCH.name && !self.names.declares(name)
     }
 
     /// The values that were gathered for a name, and its operator; `None` if the name is ignored.

@@ -8,7 +8,7 @@ use super::condition::{FieldCondition, Needle, QueryCondition, Test, TextPlace, 
 use super::operand::Operand;
 use super::operator::{Operator, Side};
 use super::{QueryError, Wrong};
-use crate::record::compare::ExactNumber;
+use crate::record::compare::{ExactNumber, Scalar};
 use crate::record::schema::FieldType;
 
 /// The longest text that is looked for inside other texts, in bytes.
@@ -147,7 +147,7 @@ impl Gathered<'_> {
         })
     }
 
-    /// A value to compare with. A bound of whole numbers need not be one.
+    /// A value to compare with. A bound of whole numbers need not be one, nor a bound of listed values.
     fn operand(&self, text: &str, bound: bool) -> Result<Operand, QueryError> {
         let kind = match self.kind {
             Some(FieldType::Array { items, .. }) => items.as_deref(),
@@ -162,6 +162,14 @@ impl Gathered<'_> {
                     Wrong::Type("a whole number")
                 };
                 Err(QueryError::wrong(&self.name, text, wrong))
+            }
+            (operand, Some(FieldType::Enum(values))) if !bound => {
+                let is = |operand: &Operand| {
+                    let mut values = values.iter();
+                    values.any(|value| operand.is(&Scalar::of(Some(value), kind)))
+                };
+                let listed = operand.filter(is);
+                listed.ok_or_else(|| QueryError::unlisted(&self.name, text, values))
             }
             (Some(operand), _) => Ok(operand),
             (None, Some(kind @ FieldType::Object(_))) => {

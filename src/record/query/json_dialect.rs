@@ -1,4 +1,4 @@
-//! The second dialect: `sort=["year","DESC"]`, `range=[0,24]` and `filter={"id":[1,2]}`. Its names are told from fields by the
+//! The JSON dialect of queries: `sort=["year","DESC"]`, `range=[0,24]` and `filter={"id":[1,2]}`. Its names are told from fields by the
 //! JSON that is their value.
 
 use std::cmp::Ordering;
@@ -9,7 +9,7 @@ use super::described::{ParameterValue, QueryParameter, parameter};
 use super::parameters::Parameters;
 use super::sort::{SORT_KEYS_MAX, direction};
 use super::{QueryError, Wrong};
-use crate::num::as_usize;
+use crate::record::compare::ExactNumber;
 use crate::record::json;
 
 const SORT: &str = "sort";
@@ -47,7 +47,7 @@ pub(super) struct JsonDialect {
 }
 
 impl JsonDialect {
-    pub(super) fn read(parameters: &Parameters) -> Result<Self, QueryError> {
+    pub(super) fn read(parameters: &Parameters<'_>) -> Result<Self, QueryError> {
         let mut read = Self::default();
         if let Some((sent, value)) = array_or_object(parameters, SORT)? {
             let wrong = || QueryError::wrong(SORT, sent, Wrong::Sort);
@@ -89,7 +89,7 @@ impl JsonDialect {
 
 /// The parameter, as it was sent and as it reads, if it is an array or an object, or is meant to be.
 fn array_or_object<'a>(
-    parameters: &'a Parameters,
+    parameters: &'a Parameters<'a>,
     name: &'static str,
 ) -> Result<Option<(&'a str, Value)>, QueryError> {
     let mut values = parameters.iter().filter(|(known, _)| *known == name);
@@ -129,10 +129,14 @@ fn sort(value: &Value) -> Option<Vec<(String, Ordering)>> {
 }
 
 fn range(value: &Value) -> Option<(usize, usize)> {
-    let numbers = value.as_array()?.iter().map(Value::as_u64);
-    let numbers: Vec<_> = numbers.collect::<Option<_>>()?;
+    let number = |item: &Value| ExactNumber::of(item.as_number()?)?.count();
+    let numbers: Vec<_> = value
+        .as_array()?
+        .iter()
+        .map(number)
+        .collect::<Option<_>>()?;
     match numbers.as_slice() {
-        [first, last] if first <= last => Some((as_usize(*first), as_usize(*last))),
+        [first, last] if first <= last => Some((*first, *last)),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! The names in a query: which field one means, and what nobody knows.
+//! The names in a query: the field that each means, and the unknown ones.
 
 use super::operator::Operator;
 use super::path::path;
@@ -59,6 +59,17 @@ impl<'a> Names<'a> {
         let (_, suffix) = name.split_at_checked(field.len()).unwrap_or((name, ""));
         let found = self.at(field, suffix)?;
         Ok(found.map(|field| (field, operator)))
+    }
+
+    /// Whether an object may be sent for a name, which is on the way to members: the id and fields of other types have none.
+    pub(super) fn may_be_object(self, name: &str) -> Result<bool, QueryError> {
+        let Some(((path, kind), operator)) = self.field(name)? else {
+            return Ok(true);
+        };
+        Ok(match kind {
+            Some(kind) => operator == Operator::Equal && matches!(kind, FieldType::Object(_)),
+            None => operator != Operator::Equal || path != ["id"],
+        })
     }
 
     /// The field's name, and the operator behind it.

@@ -8,18 +8,21 @@ use crate::percent;
 
 /// The parameters of a query, decoded (`application/x-www-form-urlencoded`), in the order in which they were sent.
 #[derive(Debug)]
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(super) struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl Parameters {
-    pub(super) fn parse(query: &str) -> Result<Self, QueryError> {
+impl<'a> Parameters<'a> {
+    pub(super) fn parse(query: &'a str) -> Result<Self, QueryError> {
         let mut pairs = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             if pairs.len() == PARAMETERS_MAX {
                 return Err(QueryError::TooMany);
             }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decode(name)?;
-            pairs.push((repeated(&name).to_owned(), decode(value)?));
+            let name = match decode(name)? {
+                Cow::Borrowed(name) => Cow::Borrowed(repeated(name)),
+                Cow::Owned(name) => Cow::Owned(repeated(&name).to_owned()),
+            };
+            pairs.push((name, decode(value)?));
         }
         Ok(Self(pairs))
     }
@@ -28,15 +31,13 @@ impl Parameters {
     pub(super) fn without(query: &str, names: &[&str]) -> String {
         let kept = |pair: &&str| {
             let sent = pair.split_once('=').map_or(*pair, |(name, _)| name);
-            !pair.is_empty() && !decode(sent).is_ok_and(|name| names.contains(&name.as_str()))
+            !pair.is_empty() && !decode(sent).is_ok_and(|name| names.contains(&&*name))
         };
         query.split('&').filter(kept).collect::<Vec<_>>().join("&")
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// The value of a parameter that may be given only once.
@@ -84,7 +85,11 @@ fn repeated(name: &str) -> &str {
     }
 }
 
-fn decode(text: &str) -> Result<String, QueryError> {
-    let decoded = percent::decoded(&text.replace('+', " ")).map(Cow::into_owned);
+fn decode(text: &str) -> Result<Cow<'_, str>, QueryError> {
+    let decoded = if text.contains('+') {
+        percent::decoded(&text.replace('+', " ")).map(|decoded| Cow::Owned(decoded.into_owned()))
+    } else {
+        percent::decoded(text)
+    };
     decoded.ok_or(QueryError::Encoding)
 }

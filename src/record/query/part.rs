@@ -82,7 +82,7 @@ pub(super) struct Extent<'a> {
 impl ListPart {
     /// Reads it. `after` is what `_after` names.
     pub(super) fn read(
-        parameters: &Parameters,
+        parameters: &Parameters<'_>,
         range: Option<(usize, usize)>,
         after: Option<PartOrigin>,
     ) -> Result<Self, QueryError> {
@@ -181,20 +181,36 @@ impl ListPart {
         !matches!(origin, PartOrigin::Counted(_))
     }
 
+    /// Whether the link to what follows an answer with so many records names the position of the last one. That of a whole page
+    /// names the next page; the rest of a page that was cut has no number.
+    pub(super) fn goes_on_from_position(&self, records: usize) -> bool {
+        match self {
+            Self::Rest { .. } => true,
+            Self::Page { size, .. } => records != *size,
+            Self::Between { .. } | Self::Range { .. } => false,
+        }
+    }
+
     /// The queries of other parts, with their relations (RFC 8288). `sent` is the query.
     pub(super) fn links(&self, sent: &str, extent: Extent<'_>) -> Vec<(&'static str, String)> {
-        let next = self.next(sent, extent);
         let Self::Page { number, size } = self else {
+            let next = self.next(sent, extent);
             return next.map(|next| ("next", next)).into_iter().collect();
         };
-        let to = |number: u64| with(sent, &["_page"], &format!("_page={number}"));
-        let size = as_u64(*size).max(1);
-        let last = extent.total.unwrap_or_default().div_ceil(size).max(1);
+        let rest = rest_of(sent, &["_page"]);
+        let to = |number: u64| format!("{rest}_page={number}");
+        let total = extent.total.unwrap_or_default();
+        let last = total.div_ceil(as_u64(*size).max(1)).max(1);
         let number = as_u64(*number);
         let mut links = vec![("first", to(1))];
         if number > 1 {
             links.push(("prev", to((number - 1).min(last))));
         }
+        let next = if self.goes_on_from_position(extent.records) {
+            self.next(sent, extent)
+        } else {
+            (extent.more && *size > 0).then(|| to(number + 1))
+        };
         links.extend(next.map(|next| ("next", next)));
         links.push(("last", to(last)));
         links
@@ -211,10 +227,7 @@ impl ListPart {
         if !more {
             return None;
         }
-        let position = || {
-            let rest = ["_start", "_page", "_after"];
-            last.map(|last| with(sent, &rest, &format!("_after={last}")))
-        };
+        let with = |names: &[&str], parameter: &str| rest_of(sent, names) + parameter;
         match self {
             // A position that can't be named is counted.
             Self::Rest {
@@ -222,34 +235,39 @@ impl ListPart {
                 ..
             } if last.is_none() && records > 0 => {
                 let start = start.saturating_add(records);
-                Some(with(sent, &["_start"], &format!("_start={start}")))
+                Some(with(&["_start"], &format!("_start={start}")))
             }
-            Self::Page { number, size } if records == *size => {
-                (*size > 0).then(|| with(sent, &["_page"], &format!("_page={}", number + 1)))
+            Self::Rest { .. } | Self::Page { .. } => {
+                let rest = ["_start", "_page", "_after"];
+                last.map(|last| with(&rest, &format!("_after={last}")))
             }
-            Self::Rest { .. } | Self::Page { .. } => position(),
             Self::Between { start, end } => {
                 let next = start.saturating_add(records);
                 let rest = ["_start", "_end", "_limit", "_per_page"];
                 (records > 0 && next < *end)
-                    .then(|| with(sent, &rest, &format!("_start={next}&_end={end}")))
+                    .then(|| with(&rest, &format!("_start={next}&_end={end}")))
             }
             Self::Range { first, last } => {
                 let next = first.saturating_add(records);
                 (records > 0 && next <= *last)
-                    .then(|| with(sent, &["range"], &format!("range=%5B{next}%2C{last}%5D")))
+                    .then(|| with(&["range"], &format!("range=%5B{next}%2C{last}%5D")))
             }
         }
     }
 }
 
-/// The query with `parameter` in place of those of these names, fit to stand between `<` and `>`.
-fn with(sent: &str, names: &[&str], parameter: &str) -> String {
-    let rest = Parameters::without(sent, names);
-    let rest = rest
-        .replace('<', "%3C")
-        .replace('>', "%3E")
-        .replace('"', "%22");
-    let and = if rest.is_empty() { "" } else { "&" };
-    format!("{rest}{and}{parameter}")
+/// The query without the parameters of these names, fit to stand between `<` and `>`. Unless it is empty, it ends with `&`, so
+/// that another parameter can follow.
+fn rest_of(sent: &str, names: &[&str]) -> String {
+    let mut rest = Parameters::without(sent, names);
+    if rest.contains(['<', '>', '"']) {
+        rest = rest
+            .replace('<', "%3C")
+            .replace('>', "%3E")
+            .replace('"', "%22");
+    }
+    if !rest.is_empty() {
+        rest.push('&');
+    }
+    rest
 }

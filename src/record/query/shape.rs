@@ -100,7 +100,7 @@ impl RecordShape {
 }
 
 /// The names in this parameter, which may be repeated, or have several with commas.
-fn relations(parameters: &Parameters, name: &'static str) -> Result<Vec<String>, QueryError> {
+fn relations(parameters: &Parameters<'_>, name: &'static str) -> Result<Vec<String>, QueryError> {
     let sent = parameters.iter().filter(|(sent, _)| *sent == name);
     let names = sent.flat_map(|(_, names)| names.split(',').map(str::trim));
     let mut relations: Vec<String> = Vec::new();

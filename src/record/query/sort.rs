@@ -74,7 +74,7 @@ impl SortKey {
 
 /// The names that a list is sorted by, with their directions as they were sent.
 pub(super) fn sent_order(
-    parameters: &Parameters,
+    parameters: &Parameters<'_>,
     json: &JsonDialect,
 ) -> Result<Vec<(String, Ordering)>, QueryError> {
     let names = parameters.once("_sort")?;

@@ -115,7 +115,7 @@ impl Reference {
     pub(crate) fn id(&self, value: &Value) -> Option<RecordId> {
         let id = self.ids.of_member(value).ok()?;
         let as_written = match &id {
-            RecordId::Number(number) => value.as_u64() == Some(*number),
+            RecordId::Number(_) => value.is_number(),
             RecordId::Text(text) => value.as_str() == Some(text),
         };
         as_written.then_some(id)

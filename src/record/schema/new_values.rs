@@ -144,6 +144,16 @@ impl ObjectFields {
         fields.any(|field| field.source != FieldSource::Client)
     }
 
+    /// Gives the fields with the time of the creation their value, where an object lacks it.
+    pub(super) fn fill_created(&self, members: &mut Map<String, Value>, created_ms: u64) {
+        let fields = self.list.iter();
+        for field in fields.filter(|field| field.source == FieldSource::Created) {
+            if !members.contains_key(&field.name) {
+                members.insert(field.name.clone(), time_text(field, created_ms));
+            }
+        }
+    }
+
     /// The same fields for records that the operator brings: values that are there stay.
     pub(super) fn of_operator(&self) -> Self {
         let mut fields = self.clone();
@@ -320,6 +330,18 @@ mod tests {
                 "{old:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_content_without_the_time_of_its_creation_gets_it() {
+        let mut old = members(json!({"token": "mine"}));
+        fields().fill_created(&mut old, 5_000);
+        assert_eq!(
+            Value::Object(old.clone()),
+            json!({"token": "mine", "created_at": "1970-01-01T00:00:05.000Z"})
+        );
+        fields().fill_created(&mut old, 6_000);
+        assert_eq!(old["created_at"], "1970-01-01T00:00:05.000Z");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Rules that a record breaks, and where in the record.
 
-use crate::record::RecordId;
+use crate::record::{CHOSEN_NUMBER_MAX, RecordId};
 
 /// One broken rule, as a response lists it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -9,7 +9,7 @@ pub(crate) struct RuleViolation {
     pub(crate) pointer: String,
     #[serde(rename = "code")]
     pub(crate) rule: Rule,
-    /// What would be right, as a sentence without its subject, the field: "must be at most 3000".
+    /// The rule that is broken, as a sentence without its subject, the field: "must be at most 3000".
     pub(crate) detail: String,
 }
 
@@ -51,6 +51,14 @@ impl RuleViolation {
         Self::of_id("must be there: a record has the largest number, so there is no next one")
     }
 
+    /// The client chose a number that only the server gives.
+    pub(crate) fn reserved_number() -> Self {
+        let detail = format!(
+            "must be at most {CHOSEN_NUMBER_MAX}: larger numbers are only given by the server; choose a smaller one, or leave the id out"
+        );
+        Pointer::Member(&Pointer::Root, "id").violates(Rule::Max, detail)
+    }
+
     /// A record that a field refers to is not there.
     pub(crate) fn dangling(field: &str, to: &str, id: &RecordId) -> Self {
         let detail = format!("must be the id of a record of {to}, and {id} is none");
@@ -60,6 +68,11 @@ impl RuleViolation {
     /// Whether it is that a record that a field refers to is not there.
     pub(crate) fn is_dangling(&self) -> bool {
         self.rule == Rule::Ref
+    }
+
+    /// Whether both are about one rule of one value.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.pointer == other.pointer && self.rule == other.rule
     }
 
     fn of_id(detail: &str) -> Self {

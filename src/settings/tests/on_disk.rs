@@ -99,6 +99,31 @@ fn copies_are_outside_the_data_and_their_folders_are_not_made() {
 }
 
 #[test]
+fn options_of_a_folder_that_can_have_no_effect_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, shown) = (folder.path().join("a.toml"), folder.path().display());
+    let told = |members: &str, cache: &str| {
+        let text = format!("{cache}\n[route.'/']\nfiles = {{ root = '{shown}', {members} }}\n");
+        fs::write(&file, text).unwrap();
+        let warnings = check(Some(&file), &BTreeMap::new()).unwrap().warnings;
+        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        warnings.join("\n")
+    };
+    let no_cache = "file_cache.budget = '0 B'\nfile_cache.max_file = '0 B'";
+    let warned = told("compress = ['gzip']", no_cache);
+    assert!(warned.contains("files.compress: has no effect"), "{warned}");
+    assert_eq!(told("compress = []", no_cache), "");
+    assert_eq!(told("compress = ['gzip']", ""), "");
+    let warned = told("fallback = '/a.html'", "");
+    assert!(
+        warned.contains("files.fallback: there is no file"),
+        "{warned}"
+    );
+    fs::write(folder.path().join("a.html"), "").unwrap();
+    assert_eq!(told("fallback = '/a.html'", ""), "");
+}
+
+#[test]
 fn single_keys_are_read_whatever_else_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.toml");

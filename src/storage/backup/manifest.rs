@@ -1,4 +1,4 @@
-//! What a backup says of itself, and how that is counted. Pure.
+//! The manifest of a backup: its first and last change and its counts, and how they are computed. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher as _};

@@ -12,7 +12,8 @@ use super::BackupError;
 use super::manifest::{Census, Totals};
 use crate::storage::DataFolder;
 use crate::storage::journal::{
-    DataLock, JournalChange, LockError, Mark, Marks, SnapshotWriter, StoreId, sync_folder,
+    DataLock, JournalChange, LockError, MARK_FILES, Mark, Marks, SnapshotWriter, StoreId,
+    sync_folder,
 };
 
 /// A store that is being made. It has an id of its own, so that its `ETag`s are not taken for those of another one.
@@ -84,6 +85,7 @@ impl NewStore {
         }
         let mark = Mark {
             store: self.store,
+            branch: 0,
             // The view must be made.
             boot: 0,
             acknowledged: last,
@@ -98,7 +100,7 @@ impl NewStore {
 /// The folder that a store is made in, and what has to be removed again if it is not finished.
 struct NewPlace {
     folder: DataFolder,
-    /// What was made here that is not part of the store: the file `lock`, the folder, and folders above it.
+    /// The files and folders that were made here and are not part of the store: `lock`, the folder, and folders above it.
     made: Vec<PathBuf>,
     begun: bool,
 }
@@ -140,7 +142,7 @@ impl NewPlace {
     /// Moves the parts to their places.
     fn finish(&mut self) -> Result<(), BackupError> {
         let unfinished = self.unfinished().path;
-        for part in ["snapshots", "marks"] {
+        for part in ["snapshots"].iter().chain(&MARK_FILES) {
             let path = self.folder.path.join(part);
             let moved = fs::rename(unfinished.join(part), &path);
             moved.map_err(|source| BackupError::Folder { path, source })?;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::manifest::{Census, Manifest};
 use super::new_store::NewStore;
-use super::write::{FolderChanges, identify};
+use super::write::{FolderChanges, store_of};
 use super::{BackupError, MAGIC};
 use crate::storage::DataFolder;
 use crate::storage::journal::{JournalChange, JournalFiles, Reach, Snapshot, StreamReader};
@@ -78,7 +78,7 @@ pub(crate) fn restore_folder(
     into: &Path,
 ) -> Result<Manifest, BackupError> {
     let folder = DataFolder::new(source);
-    let (store, acknowledged) = identify(&folder)?;
+    let (store, acknowledged) = store_of(&folder)?;
     let mut files = JournalFiles::find(&folder.journal(), store)?;
     if at != Moment::Latest {
         files = files.before_newer();
@@ -162,7 +162,7 @@ pub(crate) fn moment_text(ms: u64) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-/// Which changes belong to the moment. Pure.
+/// Chooses the changes that belong to the moment. Pure.
 #[derive(Debug)]
 struct Cut {
     at: Moment,
@@ -205,7 +205,7 @@ impl Cut {
         !self.passed
     }
 
-    /// Whether the moment lies within what was read: up to the time `end_ms`, and the change `last` with its time.
+    /// Looks whether the moment lies within what was read: up to the time `end_ms`, and the change `last` with its time.
     fn may_end(&self, last: [u64; 2], end_ms: u64) -> Result<(), BackupError> {
         let begin = self.begin.unwrap_or_default();
         let inside = match self.at {

@@ -103,6 +103,7 @@ fn store(data: &Path, random: &mut fastrand::Rng) -> Vec<Model> {
     }
     let mark = Mark {
         store: STORE,
+        branch: 0,
         boot: 1,
         acknowledged: CHANGES,
         clean: true,

@@ -4,17 +4,15 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use super::manifest::{Census, Manifest};
-use super::{BackupError, MAGIC};
+use super::{BackupError, MAGIC, no_store};
 use crate::storage::journal::{
-    JournalChange, JournalError, JournalFiles, Marks, MarksFound, Reach, Snapshot, StoreId,
-    StreamHead, StreamWriter,
+    JournalChange, JournalError, JournalFiles, Reach, Snapshot, StoreId, StreamHead, StreamWriter,
 };
-use crate::storage::{DataFolder, TaskProgress};
+use crate::storage::{DataFolder, TaskProgress, identify, unix_ms};
 
 /// A backup that can be made: where it begins and ends.
 #[derive(Debug)]
@@ -107,19 +105,8 @@ impl FolderChanges {
 }
 
 /// The store in a folder, and the last change that was acknowledged, if that is known.
-pub(super) fn identify(folder: &DataFolder) -> Result<(StoreId, Option<u64>), BackupError> {
-    if let MarksFound::Found { mark, .. } = Marks::read(&folder.path)? {
-        return Ok((mark.store, Some(mark.acknowledged)));
-    }
-    let found = JournalFiles::store_of(&folder.journal())?;
-    let found = found.ok_or_else(|| BackupError::NoStore(folder.path.clone()))?;
-    Ok((found, None))
-}
-
-/// The moment in milliseconds since 1970.
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+pub(super) fn store_of(folder: &DataFolder) -> Result<(StoreId, Option<u64>), BackupError> {
+    identify(folder)?.ok_or_else(|| no_store(&folder.path))
 }
 
 impl BackupPlan {
@@ -127,7 +114,7 @@ impl BackupPlan {
     /// store, and changes nothing.
     pub(crate) fn of(data: &Path, progress: &dyn TaskProgress) -> Result<Self, BackupError> {
         let folder = DataFolder::new(data);
-        let (store, acknowledged) = identify(&folder)?;
+        let (store, acknowledged) = store_of(&folder)?;
         let files = JournalFiles::find(&folder.journal(), store)?;
         let mut snapshots = Snapshot::find(&folder.snapshots(), store)?;
         let newest = snapshots.first().map_or(0, |snapshot| snapshot.seq);
@@ -195,7 +182,7 @@ impl BackupPlan {
             first_ms,
             last: self.last,
             last_ms,
-            taken_ms: now_ms(),
+            taken_ms: unix_ms(),
             resources: census.totals(),
         };
         let text =

@@ -1,4 +1,4 @@
-//! In what settings and stored records do not fit together.
+//! The conflicts between settings and stored records, and their messages.
 
 use super::CountedRecords;
 
@@ -80,6 +80,16 @@ pub(crate) enum DataFinding {
         fields: String,
         records: CountedRecords,
     },
+    /// Records have, in a field that is to become a reference, ids of records that are not there.
+    #[error(
+        "[resource.{resource}] would get {field} as a reference to {to}, but {records} refer by it to records that are not there. Change these records, bring the others back, or give {field} another type"
+    )]
+    NewDangling {
+        resource: String,
+        field: String,
+        to: String,
+        records: CountedRecords,
+    },
     /// Records break rules of the fields as they are declared now.
     #[error(
         "the fields of [resource.{resource}] do not fit {records}: {}. They are served as they are; a PATCH of other members is accepted, a PUT has to keep every rule", listed(.rules)
@@ -96,7 +106,10 @@ impl DataFinding {
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Ids { .. } | Self::Narrower { .. } | Self::NotUnique { .. }
+            Self::Ids { .. }
+                | Self::Narrower { .. }
+                | Self::NotUnique { .. }
+                | Self::NewDangling { .. }
         )
     }
 
@@ -118,6 +131,7 @@ impl DataFinding {
             | Self::Dangling { .. }
             | Self::Repeated { .. }
             | Self::NotUnique { .. }
+            | Self::NewDangling { .. }
             | Self::Narrower { .. } => None,
         }
     }

@@ -1,4 +1,4 @@
-//! Records with values that another one has, too, where no two may have the same.
+//! Finds records that share a value which must be unique.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,4 +1,4 @@
-//! What stored records and settings have against each other, and how it is told.
+//! Tests of the conflicts between stored records and settings, and of their messages.
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use super::read::JournalEnd;
 use super::segment::{self, SEGMENT_HEAD_BYTES, SegmentHead, bytes_of};
 use super::{JournalError, StoreId, at, is_absent, sync_folder};
 use crate::num::as_u64;
+use crate::plain_file;
 
 /// The file whose room is made before it is needed.
 const SPARE: &str = "spare";
@@ -22,7 +23,7 @@ const UNFINISHED: &str = "spare-";
 /// The name of a file whose room is made when it is needed.
 const NEW: &str = "new";
 
-/// Whether a frame is synced after it was written; the others are for tests.
+/// The sync after a frame was written; all but the first are for tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameSync {
     Synced,
@@ -84,7 +85,7 @@ impl Journal {
         let goes_on = end.clean && end.number > 0;
         let (number, current) = if goes_on {
             let path = segment::path_of(folder, end.number);
-            let file = OpenOptions::new().read(true).write(true).open(&path);
+            let file = plain_file::open_by(OpenOptions::new().read(true).write(true), &path);
             let file = file.map_err(at(&path))?;
             // A process that was killed may have left changes in the kernel's cache.
             file.sync_data().map_err(at(&path))?;
@@ -163,6 +164,11 @@ impl Journal {
                 Err(error)
             }
         }
+    }
+
+    /// The room that the next segment needs.
+    pub(crate) fn next_bytes(&self) -> u64 {
+        segment_bytes(self.number + 1, as_u64(self.frame.len()))
     }
 
     /// Makes the next group begin a new segment.
@@ -253,12 +259,11 @@ impl Current {
         has_spare: bool,
         no_more_room: bool,
     ) -> Result<Self, JournalError> {
-        let needed = frame_bytes + as_u64(SEGMENT_HEAD_BYTES + HEAD_BYTES);
-        let bytes = bytes_of(head.number).max(needed);
+        let bytes = segment_bytes(head.number, frame_bytes);
         let spare = folder.join(SPARE);
         let (room, file) =
             if has_spare && fs::metadata(&spare).is_ok_and(|file| file.len() == bytes) {
-                let file = OpenOptions::new().read(true).write(true).open(&spare);
+                let file = plain_file::open_by(OpenOptions::new().read(true).write(true), &spare);
                 let file = file.map_err(at(&spare))?;
                 (spare, file)
             } else if no_more_room {
@@ -272,8 +277,8 @@ impl Current {
         Self::new(path, file, as_u64(SEGMENT_HEAD_BYTES))
     }
 
-    /// Whether the path still leads to the file that is open: a folder that was moved away, replaced or unmounted must not
-    /// be written into as if nothing had happened.
+    /// Looks whether the path still leads to the file that is open: a folder that was moved away, replaced or unmounted must
+    /// not be written into as if nothing had happened.
     fn is_in_place(&self) -> Result<(), JournalError> {
         let is_it = |found: fs::Metadata| (found.dev(), found.ino()) == self.id;
         match fs::metadata(&self.path).map(is_it) {
@@ -287,6 +292,12 @@ impl Current {
     }
 }
 
+/// The length of the segment of this number that is to begin with a frame of `frame_bytes`.
+fn segment_bytes(number: u64, frame_bytes: u64) -> u64 {
+    let needed = frame_bytes + as_u64(SEGMENT_HEAD_BYTES + HEAD_BYTES);
+    bytes_of(number).max(needed)
+}
+
 /// Gives a file that was made the name by which it is taken, unless another has it: that one may be in use at this moment.
 fn publish(unfinished: &Path, spare: &Path) -> io::Result<()> {
     let linked = fs::hard_link(unfinished, spare);
@@ -294,16 +305,16 @@ fn publish(unfinished: &Path, spare: &Path) -> io::Result<()> {
     linked
 }
 
-/// Removes what was not finished by journals that were open before.
+/// Removes what was not finished by journals that were open before, and what is in the place of a spare file.
 fn remove_unfinished(folder: &Path) -> Result<(), JournalError> {
     for entry in fs::read_dir(folder).map_err(at(folder))? {
         let entry = entry.map_err(at(folder))?;
         let name = entry.file_name();
-        if name == NEW || name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
-            match fs::remove_file(entry.path()) {
-                Err(error) if !is_absent(&error) => return Err(at(&entry.path())(error)),
-                _ => {}
-            }
+        let is_unfinished =
+            name == NEW || name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+        if is_unfinished || name == SPARE && !entry.path().is_file() {
+            let path = entry.path();
+            plain_file::remove(&path).map_err(at(&path))?;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 
 mod copying;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ use super::segment::{self, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::snapshot::Snapshot;
 use super::{JournalError, StoreId, at, sync_folder};
 use crate::num::as_u64;
+use crate::plain_file;
 
 /// The folders that are copied, and where to.
 #[derive(Debug, Clone)]
@@ -66,7 +67,7 @@ pub(crate) struct Archive {
     current: Option<Copying>,
     /// The last change that it has.
     pub(crate) last: u64,
-    /// How often changes were left out, since the journal did not have them any more.
+    /// The number of times that changes were left out, since the journal did not have them any more.
     pub(crate) gaps: u64,
 }
 
@@ -106,7 +107,7 @@ impl Archive {
             return Ok(true);
         };
         let path = segment::path_of(&folder, number);
-        let copy = fs::read(&path).map_err(at(&path))?;
+        let copy = plain_file::read(&path).map_err(at(&path))?;
         let Ok(head) = SegmentHead::decode(&copy) else {
             // Its beginning was not written yet, or is damaged: it is copied again.
             return Ok(true);
@@ -118,7 +119,7 @@ impl Archive {
         let run = frames_in(frames, head.first.saturating_sub(1), head.chain, u64::MAX);
         self.last = run.last;
         let from_path = segment::path_of(&self.folders.journal, number);
-        let from = match File::open(&from_path) {
+        let from = match plain_file::open(&from_path) {
             // The journal does not need it any more, or begins again.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let numbers = segment::numbers(&self.folders.journal)?;
@@ -132,7 +133,7 @@ impl Archive {
         if read.is_err() || copy.get(..copied) != Some(same.as_slice()) {
             return Ok(false);
         }
-        let to = OpenOptions::new().write(true).open(&path);
+        let to = plain_file::open_by(OpenOptions::new().write(true), &path);
         let to = to.map_err(at(&path))?;
         to.set_len(as_u64(copied)).map_err(at(&path))?;
         to.sync_all().map_err(at(&path))?;
@@ -165,7 +166,7 @@ impl Archive {
             fs::create_dir_all(&part).map_err(at(&part))?;
         }
         self.last = 0;
-        tracing::warn!(to = %aside.display(), "the archive is of another store, or of another past of this one: it was moved aside, and a new one is begun");
+        tracing::warn!(to = %aside.display(), "the archive belongs to another store, or has changes that this store does not have: it was moved aside, and a new one is begun");
         Ok(())
     }
 
@@ -189,7 +190,7 @@ impl Archive {
                 match current.copy(until.min(before)) {
                     // The store makes a snapshot of what is damaged, and goes on in the next segment.
                     Err(error) if error.is_damage() && head.is_some() => {
-                        tracing::warn!(%error, "what is damaged is not archived");
+                        tracing::warn!(%error, "a damaged part of the journal is not archived");
                     }
                     copied => copied?,
                 }
@@ -205,7 +206,7 @@ impl Archive {
     fn head(&self, number: u64) -> Result<SegmentHead, JournalError> {
         let path = segment::path_of(&self.folders.journal, number);
         let mut head = [0; SEGMENT_HEAD_BYTES];
-        let file = File::open(&path).map_err(at(&path))?;
+        let file = plain_file::open(&path).map_err(at(&path))?;
         file.read_exact_at(&mut head, 0).map_err(at(&path))?;
         let at = 0;
         SegmentHead::decode(&head).map_err(|fault| JournalError::Damaged { path, at, fault })
@@ -219,13 +220,13 @@ impl Archive {
             tracing::warn!(
                 first,
                 last,
-                "the archive lacks changes that the journal does not have any more; it goes on behind them"
+                "the archive lacks changes that the journal does not have any more; it continues after them"
             );
         }
         let from_path = segment::path_of(&self.folders.journal, head.number);
         let to_path = segment::path_of(&self.folders.copied_journal(), head.number);
-        let from = File::open(&from_path).map_err(at(&from_path))?;
-        let to = File::create(&to_path).map_err(at(&to_path))?;
+        let from = plain_file::open(&from_path).map_err(at(&from_path))?;
+        let to = plain_file::create(&to_path).map_err(at(&to_path))?;
         to.write_all_at(&head.encode(), 0).map_err(at(&to_path))?;
         to.sync_all().map_err(at(&to_path))?;
         sync_folder(&self.folders.copied_journal())?;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::num::as_usize;
+use crate::num::{as_u8, as_u16, as_u32, as_usize};
 use crate::supervision::MessageId;
 
 /// The bytes of a change besides its name, key and text.
@@ -55,6 +55,9 @@ pub(crate) enum JournalEffect {
 }
 
 /// Appends a change to the body of a frame.
+///
+/// Bodies, names and keys are bounded far below what the fields for their lengths can hold; if one were longer, the frame would
+/// not be read back, and a write that can't be read back is not acknowledged.
 pub(super) fn encode(out: &mut Vec<u8>, change: &JournalChange) {
     let (kind, number, json) = match &change.effect {
         JournalEffect::Put { created_ms, json } => (PUT, *created_ms, json.as_ref()),
@@ -63,9 +66,9 @@ pub(super) fn encode(out: &mut Vec<u8>, change: &JournalChange) {
     };
     let (name, key) = (change.collection.as_bytes(), change.key.as_slice());
     out.push(kind);
-    out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-    out.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes());
-    out.extend_from_slice(&length(json.len()).to_be_bytes());
+    out.push(as_u8(name.len()));
+    out.extend_from_slice(&as_u16(key.len()).to_be_bytes());
+    out.extend_from_slice(&as_u32(json.len()).to_be_bytes());
     out.extend_from_slice(&change.seq.to_be_bytes());
     out.extend_from_slice(&change.at_ms.to_be_bytes());
     out.extend_from_slice(&number.to_be_bytes());
@@ -73,12 +76,6 @@ pub(super) fn encode(out: &mut Vec<u8>, change: &JournalChange) {
     out.extend_from_slice(name);
     out.extend_from_slice(key);
     out.extend_from_slice(json);
-}
-
-/// Bodies, names and keys are bounded far below what the fields can hold; if one were longer, the frame would not be read
-/// back, and a write that can't be read back is not acknowledged.
-pub(super) fn length(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Reads fields one after the other.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::change::{self, Cursor, JournalChange};
-use crate::num::{as_u64, as_usize};
+use crate::num::{as_u32, as_u64, as_usize};
 
 /// The first four bytes of a frame.
 pub(super) const MAGIC: [u8; 4] = *b"PRNF";
@@ -40,9 +40,11 @@ pub(crate) enum FrameFault {
     FileHead,
     #[error("the file belongs to another store")]
     Foreign,
+    #[error("it is no regular file")]
+    NotPlain,
 }
 
-/// What follows what: the check sum of a frame's head is part of the next frame's head.
+/// The link from a frame to the one before: the check sum of a frame's head is part of the next frame's head.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Chain(pub(crate) u32);
 
@@ -109,8 +111,8 @@ pub(super) fn encode(
     let mut head = Vec::with_capacity(HEAD_BYTES);
     head.extend_from_slice(&MAGIC);
     head.extend_from_slice(&[FRAME_VERSION, flags, 0, 0]);
-    head.extend_from_slice(&change::length(body.len()).to_be_bytes());
-    head.extend_from_slice(&change::length(changes.len()).to_be_bytes());
+    head.extend_from_slice(&as_u32(body.len()).to_be_bytes());
+    head.extend_from_slice(&as_u32(changes.len()).to_be_bytes());
     head.extend_from_slice(&seqs().min().unwrap_or(0).to_be_bytes());
     head.extend_from_slice(&seqs().max().unwrap_or(0).to_be_bytes());
     head.extend_from_slice(&before.0.to_be_bytes());
@@ -192,7 +194,7 @@ impl FrameInfo {
         self.before == before
     }
 
-    /// Whether the body of the frame that begins `bytes` is what was written. Does not read its fields.
+    /// The body of the frame that begins `bytes`, if it is what was written. Does not read its fields.
     pub(super) fn body<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], FrameFault> {
         let body = bytes
             .get(HEAD_BYTES..self.bytes())
@@ -217,7 +219,7 @@ impl FrameInfo {
             let change = change::decode(&plain, &mut cursor).ok_or(FrameFault::Form)?;
             changes.push(change);
         }
-        if change::length(changes.len()) == self.changes {
+        if as_u32(changes.len()) == self.changes {
             Ok(changes)
         } else {
             Err(FrameFault::Form)
@@ -306,7 +308,7 @@ mod tests {
                 .collect();
             let info = FrameInfo {
                 flags: random.u8(..2),
-                body_bytes: change::length(body.len()),
+                body_bytes: as_u32(body.len()),
                 changes: random.u32(..3),
                 first: 0,
                 last: 0,

@@ -8,6 +8,8 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::plain_file;
+
 /// The lock, which ends with the process at the latest.
 #[derive(Debug)]
 pub(crate) struct DataLock(File);
@@ -27,12 +29,17 @@ impl DataLock {
     /// Takes the lock of the folder `data`, which is made if it is missing.
     pub(crate) fn take(data: &Path) -> Result<Self, LockError> {
         std::fs::create_dir_all(data)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(data.join("lock"))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let path = data.join("lock");
+        let file = match plain_file::open_by(&mut options, &path) {
+            // It was removed, and so is what is in its place now.
+            Err(error) if plain_file::is_not_plain(&error) => {
+                plain_file::remove(&path)?;
+                plain_file::open_by(&mut options, &path)
+            }
+            file => file,
+        }?;
         let mut lock = Self::locked(file)?;
         lock.0.set_len(0)?;
         writeln!(lock.0, "{}", std::process::id())?;
@@ -41,9 +48,10 @@ impl DataLock {
 
     /// Takes the lock of a folder that is only read, and changes nothing in it. `None` if no process ever used the folder.
     pub(crate) fn of_reader(data: &Path) -> Result<Option<Self>, LockError> {
-        match File::open(data.join("lock")) {
+        match plain_file::open(&data.join("lock")) {
             Ok(file) => Self::locked(file).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if plain_file::is_not_plain(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -1,4 +1,4 @@
-//! What can be read of a file of frames of which a part is damaged: the frames that are whole, wherever they are, and the
+//! Reads a damaged file of frames as far as possible: the frames that are whole, wherever they are, and the
 //! places between them. Nothing is taken from a damaged frame; what its changes seem to be is only told.
 
 use std::fs::File;
@@ -14,6 +14,7 @@ use super::segment::{self, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::snapshot::Snapshot;
 use super::{JournalError, StoreId, at};
 use crate::num::{as_u64, as_usize};
+use crate::plain_file;
 
 /// The bytes in which a frame is looked for at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -44,13 +45,29 @@ pub(crate) struct DamagedPiece {
     pub(crate) seeming: Vec<JournalChange>,
 }
 
+/// All of a file in whose place there is something else.
+fn not_plain(path: &Path) -> DamagedPiece {
+    DamagedPiece {
+        path: path.to_owned(),
+        at: 0,
+        bytes: 0,
+        fault: FrameFault::NotPlain,
+        seeming: Vec::new(),
+    }
+}
+
 /// Shows the pieces of a segment or a snapshot to `visit`, in order. Frames with change `until` or later ones don't count.
 fn read<E: From<JournalError>>(
     path: &Path,
     until: u64,
     visit: &mut impl FnMut(Piece) -> Result<(), E>,
 ) -> Result<(), E> {
-    let file = File::open(path).map_err(at(path))?;
+    let file = match plain_file::open(path) {
+        Err(error) if plain_file::is_not_plain(&error) => {
+            return visit(Piece::Damaged(not_plain(path)));
+        }
+        file => file.map_err(at(path))?,
+    };
     let length = file.metadata().map_err(at(path))?.len();
     let mut place = as_u64(SEGMENT_HEAD_BYTES);
     let damaged = |at, bytes, fault, seeming| {
@@ -244,8 +261,12 @@ impl JournalFiles {
         for number in segment::numbers(&self.folder)? {
             let path = segment::path_of(&self.folder, number);
             let mut bytes = [0; SEGMENT_HEAD_BYTES];
-            let file = File::open(&path).map_err(at(&path))?;
-            read_to_end(&file, 0, &mut bytes);
+            match plain_file::open(&path) {
+                Err(error) if plain_file::is_not_plain(&error) => {}
+                file => {
+                    read_to_end(&file.map_err(at(&path))?, 0, &mut bytes);
+                }
+            }
             match SegmentHead::decode(&bytes) {
                 Ok(head) if head.store != store => foreign.push(path),
                 // A file with another name is at its place by the number in it.

@@ -12,6 +12,7 @@ use super::frame::{Chain, FrameFault, FrameInfo, HEAD_BYTES};
 use super::segment::{self, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::{JournalError, StoreId, at};
 use crate::num::as_u64;
+use crate::plain_file;
 
 /// The most readings of files that a daemon removes meanwhile.
 const READINGS_MAX: u32 = 5;
@@ -76,7 +77,7 @@ impl JournalFiles {
     pub(crate) fn forget_cached(folder: &Path) -> Result<(), JournalError> {
         if let Some(number) = segment::numbers(folder)?.last() {
             let path = segment::path_of(folder, *number);
-            let forgotten = fs::File::open(&path).and_then(|file| {
+            let forgotten = plain_file::open(&path).and_then(|file| {
                 let advice = rustix::fs::Advice::DontNeed;
                 Ok(rustix::fs::fadvise(&file, 0, None, advice)?)
             });
@@ -149,18 +150,63 @@ impl JournalFiles {
     /// The damaged heads of segments that are read all the same, since their first frame is whole.
     pub(crate) fn damaged_heads(&self) -> Result<Vec<JournalError>, JournalError> {
         let mut damaged = Vec::new();
-        for (number, _) in self.segments.iter().filter(|(_, head)| head.is_ok()) {
+        self.each_damaged_head(|error, _| {
+            damaged.push(error);
+            Ok(())
+        })?;
+        Ok(damaged)
+    }
+
+    /// Shows each of these to `visit`, with the head that it should be.
+    fn each_damaged_head(
+        &self,
+        mut visit: impl FnMut(JournalError, &SegmentHead) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        for (number, head) in &self.segments {
             let path = segment::path_of(&self.folder, *number);
-            if let Err(fault) = head_of(&path)? {
-                damaged.push(JournalError::Damaged { path, at: 0, fault });
+            if let Ok(head) = head
+                && let Err(fault) = head_of(&path)?
+            {
+                visit(JournalError::Damaged { path, at: 0, fault }, head)?;
             }
         }
-        Ok(damaged)
+        Ok(())
+    }
+
+    /// Writes the damaged heads again of segments whose first frame is whole: that has all that is in a head. Returns what was
+    /// damaged. Only for a journal that can be read to its end: then its segments are those of its store.
+    pub(crate) fn mend_heads(&self) -> Result<Vec<JournalError>, JournalError> {
+        let mut mended = Vec::new();
+        self.each_damaged_head(|error, head| {
+            let path = segment::path_of(&self.folder, head.number);
+            let file = plain_file::open_by(fs::OpenOptions::new().write(true), &path);
+            let written = file.and_then(|file| {
+                file.write_all_at(&head.encode(), 0)?;
+                file.sync_data()
+            });
+            written.map_err(at(&path))?;
+            mended.push(error);
+            Ok(())
+        })?;
+        Ok(mended)
     }
 
     /// The file of a segment.
     pub(crate) fn path_of(&self, number: u64) -> PathBuf {
         segment::path_of(&self.folder, number)
+    }
+
+    /// The error of a reading that was to go up to `wanted`, if it met damage before that, or ended before `needed`, which is on
+    /// the disk.
+    pub(crate) fn shortfall(&self, reach: Reach, wanted: u64, needed: u64) -> Option<JournalError> {
+        match reach {
+            Reach::Damage { last, error } => (last < wanted).then_some(error),
+            Reach::End(end) => (end.last < needed).then(|| JournalError::Damaged {
+                path: self.path_of(end.number.max(1)),
+                at: end.at,
+                fault: FrameFault::NoFrame,
+            }),
+        }
     }
 
     /// The number of the last segment; 0 if there is none.
@@ -202,7 +248,7 @@ impl JournalFiles {
     pub(crate) fn remove_before(&self, seq: u64) -> Result<(), JournalError> {
         for (number, _) in self.segments.iter().take(self.begin(seq)) {
             let path = segment::path_of(&self.folder, *number);
-            fs::remove_file(&path).map_err(at(&path))?;
+            plain_file::remove(&path).map_err(at(&path))?;
         }
         Ok(())
     }
@@ -238,7 +284,7 @@ impl JournalFiles {
             return Ok(false);
         };
         let path = segment::path_of(&self.folder, *number);
-        let content = fs::read(&path).map_err(at(&path))?;
+        let content = plain_file::read(&path).map_err(at(&path))?;
         let mut place = Place::begin(&content, head);
         let next = self.segments.get(index + 1);
         let until = next.and_then(|(_, next)| Some(next.as_ref().ok()?.first));
@@ -292,7 +338,7 @@ impl JournalFiles {
                 // The damage of the next one is told when it is its turn.
                 Some(Err(_)) | None => None,
             };
-            let content = fs::read(&path).map_err(at(&path))?;
+            let content = plain_file::read(&path).map_err(at(&path))?;
             let mut place = Place::begin(&content, head);
             let fault = place.read(until, after, &mut wanted, &mut visit)?;
             if let Some(counter) = &self.counter {
@@ -330,8 +376,10 @@ impl JournalFiles {
 /// The head of the segment at a path. Errors are those of the file system.
 fn head_of(path: &Path) -> Result<Result<SegmentHead, FrameFault>, JournalError> {
     let mut head = [0; SEGMENT_HEAD_BYTES];
-    read_from(path, 0, &mut head)?;
-    Ok(SegmentHead::decode(&head))
+    match read_from(path, 0, &mut head) {
+        Err(JournalError::Damaged { fault, .. }) => Ok(Err(fault)),
+        read => read.map(|()| SegmentHead::decode(&head)),
+    }
 }
 
 /// The same without the head, from the first frame.
@@ -353,7 +401,7 @@ fn head_from_frame(
 
 /// Fills `bytes` from a place in a file; what the file does not have stays as it is.
 fn read_from(path: &Path, place: u64, bytes: &mut [u8]) -> Result<(), JournalError> {
-    let file = fs::File::open(path).map_err(at(path))?;
+    let file = plain_file::open(path).map_err(at(path))?;
     match file.read_exact_at(bytes, place) {
         // A file that was cut is damaged; the disk did not fail.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),

@@ -6,8 +6,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::frame::{Chain, FrameFault};
-use super::{JournalError, StoreId, at, sync_folder};
-use crate::num::as_u64;
+use super::{JournalError, StoreId, at, is_absent, sync_folder};
+use crate::num::{as_u32, as_u64, as_usize};
+use crate::plain_file;
 
 /// The lengths of the first segment and of the longest; each is twice as long as the one before it. Only one group that needs
 /// more makes a longer one.
@@ -70,7 +71,7 @@ impl SegmentHead {
 
 /// The length of the segment of this number.
 pub(super) fn bytes_of(number: u64) -> u64 {
-    let doublings = u32::try_from(number.saturating_sub(1)).unwrap_or(u32::MAX);
+    let doublings = as_u32(number.saturating_sub(1));
     let factor = 2_u64.saturating_pow(doublings);
     BYTES_FIRST.saturating_mul(factor).min(BYTES_MAX)
 }
@@ -80,13 +81,14 @@ pub(super) fn path_of(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:012}.{ENDING}"))
 }
 
-/// The numbers of the segments in a folder, in order; none if it is not there.
+/// The numbers of the segments in a folder, in order; none if there is no folder.
 pub(super) fn numbers(folder: &Path) -> Result<Vec<u64>, JournalError> {
     let mut numbers = Vec::new();
-    if matches!(folder.try_exists(), Ok(false)) {
-        return Ok(numbers);
-    }
-    for entry in fs::read_dir(folder).map_err(at(folder))? {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if is_absent(&error) => return Ok(numbers),
+        entries => entries.map_err(at(folder))?,
+    };
+    for entry in entries {
         let path = entry.map_err(at(folder))?.path();
         let number = path
             .file_stem()
@@ -103,17 +105,17 @@ pub(super) fn numbers(folder: &Path) -> Result<Vec<u64>, JournalError> {
 
 /// Makes a file of `bytes` zeros that is on the disk, in the place of one that may be there.
 pub(super) fn make_room(path: &Path, bytes: u64) -> Result<File, JournalError> {
+    plain_file::remove(path).map_err(at(path))?;
     let file = OpenOptions::new()
         .read(true)
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .open(path)
         .map_err(at(path))?;
     let write_zeros = || {
         let mut written = 0;
         while written < bytes {
-            let left = usize::try_from(bytes - written).unwrap_or(usize::MAX);
+            let left = as_usize(bytes - written);
             let zeros = ZEROS.get(..left).unwrap_or(&ZEROS);
             file.write_all_at(zeros, written)?;
             written += as_u64(zeros.len());

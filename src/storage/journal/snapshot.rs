@@ -5,7 +5,7 @@
 //! read back, and only then gets its own.
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter};
+use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::time::UNIX_EPOCH;
@@ -16,6 +16,8 @@ use super::change::JournalChange;
 use super::frame::FrameFault;
 use super::stream::{FRAME_BYTES, StreamError, StreamHead, StreamReader, StreamWriter};
 use super::{JournalError, StoreId, at, is_absent, sync_folder};
+use crate::num::as_millis;
+use crate::plain_file;
 use crate::storage::ReadCounter;
 
 const ENDING: &str = "snapshot";
@@ -64,7 +66,8 @@ impl SnapshotWriter {
         }
         let unfinished = UnnamedFile(folder.join(UNFINISHED));
         let path = &unfinished.0;
-        let file = File::create(path).map_err(at(path))?;
+        plain_file::remove(path).map_err(at(path))?;
+        let file = plain_file::create(path).map_err(at(path))?;
         let out = StreamWriter::begin(BufWriter::new(file), &head(store));
         let out = out.map_err(at(path))?;
         Ok(Self {
@@ -116,10 +119,11 @@ impl Snapshot {
     /// The snapshots in a folder, the newest first.
     pub(crate) fn find(folder: &Path, store: StoreId) -> Result<Vec<Self>, JournalError> {
         let mut found = Vec::new();
-        if !folder.exists() {
-            return Ok(found);
-        }
-        for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if is_absent(&error) => return Ok(found),
+            entries => entries.map_err(at(folder))?,
+        };
+        for entry in entries {
             let path = entry.map_err(at(folder))?.path();
             let seq = path
                 .file_stem()
@@ -140,7 +144,7 @@ impl Snapshot {
     /// Removes what a process that ended left of one that it wrote.
     pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), JournalError> {
         let path = folder.join(UNFINISHED);
-        match fs::remove_file(&path) {
+        match plain_file::remove(&path) {
             Err(error) if !is_absent(&error) => Err(at(&path)(error)),
             _ => Ok(()),
         }
@@ -150,7 +154,7 @@ impl Snapshot {
     pub(crate) fn thin_out(folder: &Path, store: StoreId) -> Result<Option<u64>, JournalError> {
         let found = Self::find(folder, store)?;
         for old in found.iter().skip(KEPT) {
-            fs::remove_file(&old.path).map_err(at(&old.path))?;
+            plain_file::remove(&old.path).map_err(at(&old.path))?;
         }
         Ok(found.iter().take(KEPT).next_back().map(|oldest| oldest.seq))
     }
@@ -158,9 +162,8 @@ impl Snapshot {
     /// The store of the snapshots in a folder, by the first one whose head is whole.
     pub(crate) fn store_of(folder: &Path) -> Result<Option<StoreId>, JournalError> {
         for snapshot in Self::find(folder, StoreId(0))? {
-            let file = File::open(&snapshot.path).map_err(at(&snapshot.path))?;
-            if let Ok(stream) = StreamReader::begin(file, MAGIC) {
-                return Ok(Some(stream.head.store));
+            if let Some(store) = snapshot.head()? {
+                return Ok(Some(store));
             }
         }
         Ok(None)
@@ -168,10 +171,18 @@ impl Snapshot {
 
     /// Whether its head is that of another store.
     pub(super) fn is_foreign(&self) -> Result<bool, JournalError> {
+        Ok(self.head()?.is_some_and(|store| store != self.store))
+    }
+
+    /// The store in its head, if that is whole.
+    fn head(&self) -> Result<Option<StoreId>, JournalError> {
         let path = self.path.as_path();
-        let file = File::open(path).map_err(at(path))?;
+        let file = match plain_file::open(path) {
+            Err(error) if plain_file::is_not_plain(&error) => return Ok(None),
+            file => file.map_err(at(path))?,
+        };
         let stream = StreamReader::begin(file, MAGIC);
-        Ok(stream.is_ok_and(|stream| stream.head.store != self.store))
+        Ok(stream.ok().map(|stream| stream.head.store))
     }
 
     /// The file.
@@ -184,9 +195,9 @@ impl Snapshot {
         let unfinished = UnnamedFile(folder.join(UNFINISHED));
         let path = &unfinished.0;
         let copy = || {
-            fs::copy(&self.path, path)?;
-            let file = File::options().write(true).open(path)?;
-            file.set_modified(fs::metadata(&self.path)?.modified()?)?;
+            let (mut from, mut file) = (plain_file::open(&self.path)?, plain_file::create(path)?);
+            io::copy(&mut from, &mut file)?;
+            file.set_modified(from.metadata()?.modified()?)?;
             file.sync_all()
         };
         copy().map_err(at(path))?;
@@ -205,7 +216,7 @@ impl Snapshot {
         let modified = fs::metadata(&self.path).and_then(|file| file.modified());
         let modified = modified.map_err(at(&self.path))?;
         let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        Ok(as_millis(since))
     }
 
     fn damaged(&self, place: u64, fault: FrameFault) -> JournalError {
@@ -238,7 +249,7 @@ impl Snapshot {
             StreamError::Io(error) => at(path)(error),
             StreamError::Damaged { at, fault } => self.damaged(at, fault),
         };
-        let file = File::open(path).map_err(at(path))?;
+        let file = plain_file::open(path).map_err(at(path))?;
         let file = BufReader::with_capacity(
             FRAME_BYTES,
             ReadCounter {

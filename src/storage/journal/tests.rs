@@ -298,3 +298,32 @@ fn fuzz_a_damaged_journal_never_gives_a_wrong_change() {
     }
     println!("{whole} journals were whole in spite of the damage");
 }
+
+#[test]
+fn a_damaged_head_is_written_again_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 60, 2_000);
+    let found = || JournalFiles::find(folder.path(), STORE).unwrap();
+    let numbers = segment::numbers(folder.path()).unwrap();
+    assert!(numbers.len() > 2);
+    assert!(found().mend_heads().unwrap().is_empty());
+    for number in numbers {
+        let path = segment::path_of(folder.path(), number);
+        let before = fs::read(&path).unwrap();
+        for at in [0, 9, 63] {
+            let mut content = before.clone();
+            content[at] ^= 1;
+            fs::write(&path, content).unwrap();
+            assert_eq!(found().damaged_heads().unwrap().len(), 1);
+            let mended = found().mend_heads().unwrap();
+            assert!(
+                matches!(&mended[..], [JournalError::Damaged { path: told, .. }] if *told == path)
+            );
+            assert_eq!(
+                fs::read(&path).unwrap(),
+                before,
+                "segment {number}, byte {at}"
+            );
+        }
+    }
+}

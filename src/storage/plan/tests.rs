@@ -148,7 +148,7 @@ const PLANS: [(&str, IdScheme, &str); 48] = [
     (
         r#"filter={"or":[{"author":"Joyce"},{}]}"#,
         IdScheme::Uuid,
-        "scan",
+        "page 0 500",
     ),
     (
         r#"filter={"author":"Joyce","or":[{"title":"Emma"},{"title":"Ulysses"}]}"#,

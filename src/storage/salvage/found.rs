@@ -1,4 +1,4 @@
-//! What is known of the changes of a store, from pieces of its copies. Pure.
+//! Collects what pieces of a store's copies tell about its changes. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::SalvageError;
 use super::found::Told;
-use crate::storage::backup::BackupError;
+use crate::storage::backup::{BackupError, no_store};
 use crate::storage::journal::{
-    DataLock, JournalError, JournalFiles, LockError, Marks, MarksFound, Piece, Snapshot, StoreId,
+    DataLock, JournalError, JournalFiles, LockError, MarksFound, Piece, Snapshot, StoreId,
 };
-use crate::storage::{DataFolder, NoView, SalvagedView, ViewEntry, is_trusted};
+use crate::storage::{DataFolder, NoView, SalvagedView, ViewEntry, is_trusted, own_marks_of_copy};
 
 /// The folders, all of one store. Nobody uses them meanwhile.
 pub(super) struct Sources {
@@ -42,11 +42,11 @@ impl Sources {
         for (index, path) in from.iter().enumerate() {
             let lock = lock(path)?;
             let folder = DataFolder::new(path);
-            let marks = Marks::read(path)?;
-            let store = match store_of(&folder, marks)? {
+            let (marks, store) = marks_of(&folder)?;
+            let store = match store {
                 Some(store) => store,
                 // Nothing in it says whose it is: it is taken for what the folder before it is.
-                None => known.ok_or_else(|| BackupError::NoStore(path.clone()))?.0,
+                None => known.ok_or_else(|| no_store(path))?.0,
             };
             let (first, first_path) = *known.get_or_insert((store, path));
             if first != store {
@@ -119,14 +119,16 @@ fn lock(folder: &Path) -> Result<Option<DataLock>, SalvageError> {
     })
 }
 
-/// The id of the store in a folder, by whatever can be read of it.
-fn store_of(folder: &DataFolder, marks: MarksFound) -> Result<Option<StoreId>, JournalError> {
-    if let MarksFound::Found { mark, .. } = marks {
-        return Ok(Some(mark.store));
-    }
-    match JournalFiles::store_of(&folder.journal())? {
-        Some(store) => Ok(Some(store)),
-        None => Snapshot::store_of(&folder.snapshots()),
+/// The marks of a folder, and the id of its store, by whatever can be read of it.
+fn marks_of(folder: &DataFolder) -> Result<(MarksFound, Option<StoreId>), JournalError> {
+    match own_marks_of_copy(folder) {
+        Ok((marks, None)) => Ok((marks, Snapshot::store_of(&folder.snapshots())?)),
+        // All that is of the journal's store is read.
+        Err(JournalError::Mixed { .. }) => {
+            let store = JournalFiles::store_of(&folder.journal())?;
+            Ok((MarksFound::Absent, store))
+        }
+        found => found,
     }
 }
 
@@ -143,7 +145,7 @@ impl SourceFolder {
             MarksFound::Found { mark, .. } => Some(mark.acknowledged),
             MarksFound::Damaged => {
                 let marks = folder.path.join("marks");
-                faults.push(format!("{}: both marks are damaged", marks.display()));
+                faults.push(format!("{}: all marks are damaged", marks.display()));
                 None
             }
             MarksFound::Absent => None,

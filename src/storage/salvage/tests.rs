@@ -1,5 +1,5 @@
-//! What is salvaged of stores whose files are damaged at random places, compared with what is whole in them by a look at the
-//! bytes that were changed.
+//! Tests that salvage stores whose files are damaged at random places, and compare the result with what is whole in them by a
+//! look at the bytes that were changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,8 +10,8 @@ use bytes::Bytes;
 use super::*;
 use crate::storage::backup::tests::{STORE, restored};
 use crate::storage::journal::{
-    FrameSync, Journal, JournalChange, JournalEffect, JournalEnd, JournalFiles, Mark, Marks,
-    Snapshot, SnapshotWriter,
+    FrameSync, Journal, JournalChange, JournalEffect, JournalEnd, JournalFiles, MARK_FILES, Mark,
+    Marks, Snapshot, SnapshotWriter,
 };
 use crate::supervision::MessageId;
 
@@ -93,6 +93,7 @@ fn store(data: &Path, random: &mut fastrand::Rng) -> Vec<Original> {
     }
     let mark = Mark {
         store: STORE,
+        branch: 0,
         boot: 1,
         acknowledged: CHANGES,
         clean: true,
@@ -162,7 +163,7 @@ fn damage(path: &Path, random: &mut fastrand::Rng) {
     fs::write(path, bytes).unwrap();
 }
 
-/// What is whole in the files: the newest change of each record, and the numbers of all changes that are known.
+/// The whole parts of the files: the newest change of each record, and the numbers of all changes that are known.
 fn whole(originals: &[Original]) -> (BTreeMap<Vec<u8>, JournalChange>, Vec<bool>) {
     let mut newest = BTreeMap::<_, JournalChange>::new();
     let mut known = vec![false; usize::try_from(CHANGES).unwrap() + 1];
@@ -274,7 +275,9 @@ fn without_marks_the_store_is_known_by_its_files() {
     let folder = tempfile::tempdir().unwrap();
     let [data, into] = ["data", "into"].map(|name| folder.path().join(name));
     let originals = store(&data, &mut fastrand::Rng::with_seed(33));
-    fs::write(data.join("marks"), b"").unwrap();
+    for name in MARK_FILES {
+        fs::write(data.join(name), b"").unwrap();
+    }
     for original in originals.iter().filter(|file| file.snapshot.is_none()) {
         let mut bytes = original.bytes.clone();
         bytes[20] ^= 1;

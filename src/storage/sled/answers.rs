@@ -23,13 +23,12 @@ use crate::num::{as_millis, as_u64};
 use crate::record::{
     BATCH_BYTES_MAX, CommandError, Decision, KeyVerdict, Record, RecordId, RequestKey,
 };
+use crate::storage::fit::ANSWERS;
 use crate::storage::{BatchWritten, CollectionId, StoreError, Written, unix_ms};
 use crate::supervision::MessageId;
 use crate::telemetry::Rows;
 
-/// The name of the resource. No resource of the settings can have it: their names begin with a letter.
-pub(in crate::storage) const ANSWERS: &str = "_answers";
-/// How many old answers are removed with a new one at most if there are too many.
+/// The most old answers that are removed with a new one if there are too many.
 const CROWDED_MAX: usize = 4;
 /// The most answers that are removed to make room for a long one.
 const REMOVED_MAX: usize = 1_000;
@@ -65,7 +64,7 @@ impl Holder {
     /// The number of the resource that holds the answers.
     pub(super) fn answers(&self) -> CollectionId {
         // It is known from the beginning.
-        let known = self.known.load().any_id(ANSWERS);
+        let known = self.resources.known.load().any_id(ANSWERS);
         known.unwrap_or(CollectionId(usize::MAX))
     }
 
@@ -129,7 +128,7 @@ impl AnswerOrder {
     }
 }
 
-/// Whether the oldest answer has to go, if the answers are so many with the new one. Pure.
+/// The reason why the oldest answer has to go, if it has to: the answers are so many with the new one. Pure.
 fn goes(oldest: &KeptAnswer, now_ms: u64, kept: Tally, limits: &StoreLimits) -> Option<Going> {
     if now_ms.saturating_sub(oldest.at_ms) > as_millis(limits.answers_keep) {
         Some(Going::Expired)

@@ -23,7 +23,7 @@ use crate::supervision::contain;
 use crate::telemetry::{Counter, Rows};
 
 /// The text for writes that would wait for an archive that can't be written.
-pub(super) const UNARCHIVED: &str = "each write waits for the archive (storage.archive_sync), which can't be written now; the log of the server says why";
+pub(super) const UNARCHIVED: &str = "each write waits for the archive (storage.archive_sync), which can't be written now; the daemon's log says why";
 /// The time after which a client may come again then.
 const ARCHIVE_RETRY: Duration = Duration::from_secs(1);
 
@@ -35,13 +35,23 @@ const SNAPSHOT_LOOK: Duration = Duration::from_secs(10);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
+/// The outcome of the last attempt to write an archive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum ArchiveState {
+    #[default]
+    Works,
+    /// It could not be written the last time.
+    Fails,
+    /// It was not written in time, without an error.
+    Hangs,
+}
+
 /// The state of an archive.
 #[derive(Debug, Clone, Copy, Default)]
 struct ArchiveReached {
     /// The last change that it has.
     last: u64,
-    /// Whether it could not be written the last time.
-    fails: bool,
+    state: ArchiveState,
 }
 
 /// The archive of a store.
@@ -104,19 +114,31 @@ impl Archiving {
         self.reached.borrow().last
     }
 
-    /// Whether it could not be written the last time.
+    /// Whether it could not be written the last time, or not in time.
     pub(super) fn fails(&self) -> bool {
-        self.reached.borrow().fails
+        self.reached.borrow().state != ArchiveState::Works
     }
 
-    /// Waits until it has a change, for `limit` at most. False if it does not get there, or can't be written.
+    /// Waits until it has a change, for `limit` at most. False if it does not get there, or can't be written. A disk that
+    /// hangs returns no error, so the first wait in vain counts as one.
     pub(super) async fn has(&self, change: u64, limit: Duration) -> bool {
         let mut reached = self.reached.subscribe();
         if let Some(copier) = self.copier.get() {
             copier.unpark();
         }
-        let settled = |now: &ArchiveReached| now.last >= change || now.fails;
+        let settled = |now: &ArchiveReached| now.last >= change || now.state != ArchiveState::Works;
         let reached = timeout(limit, reached.wait_for(settled)).await;
+        let hangs = |reached: &mut ArchiveReached| {
+            let is_new = reached.last < change && reached.state == ArchiveState::Works;
+            if is_new {
+                reached.state = ArchiveState::Hangs;
+            }
+            is_new
+        };
+        if reached.is_err() && self.reached.send_if_modified(hangs) {
+            let archive = self.folders.archive.display();
+            tracing::warn!(%archive, ?limit, "a write waited for the archive in vain: writes are refused until the archive is written again; look at its disk");
+        }
         reached.is_ok_and(|reached| reached.is_ok_and(|now| now.last >= change))
     }
 
@@ -158,8 +180,11 @@ impl Archiving {
         if archive.last >= durable {
             *self.complete.lock() = Instant::now();
         }
-        let (last, fails) = (archive.last, false);
-        self.reached.send_replace(ArchiveReached { last, fails });
+        let (last, state) = (archive.last, ArchiveState::Works);
+        let before = self.reached.send_replace(ArchiveReached { last, state });
+        if before.state == ArchiveState::Hangs {
+            tracing::info!(archive = %self.folders.archive.display(), "the archive is written again");
+        }
         self.gaps.inc_by(std::mem::take(&mut archive.gaps));
     }
 }
@@ -177,7 +202,7 @@ fn removable(unneeded: u64, archived: u64, lacking: u64, backlog: u64, full: boo
 
 /// Archives a store as long as it is used.
 pub(super) fn in_background(holder: &Arc<Holder>) {
-    let Some(archiving) = &holder.archiving else {
+    let Some(archiving) = &holder.journal.archiving else {
         return;
     };
     let mut changes = ChangeCopier {
@@ -234,7 +259,7 @@ struct Failures {
 impl Failures {
     /// Tells a failure once, and its end. Returns how long to wait.
     fn told(&mut self, holder: &Holder, fault: Option<String>) -> Option<Duration> {
-        let archiving = holder.archiving.as_ref()?;
+        let archiving = holder.journal.archiving.as_ref()?;
         let archive = archiving.folders.archive.display();
         let Some(fault) = fault else {
             if self.told.take().is_some() {
@@ -267,7 +292,7 @@ impl ChangeCopier {
         let copied = self.copy_once();
         if copied.is_err() {
             self.archiving.works.store(false, Ordering::Relaxed);
-            let fails = |reached: &mut ArchiveReached| reached.fails = true;
+            let fails = |reached: &mut ArchiveReached| reached.state = ArchiveState::Fails;
             self.archiving.reached.send_modify(fails);
         }
         copied
@@ -343,7 +368,7 @@ impl SledStore {
 
     /// The archive, if writes wait for it.
     pub(super) fn waited_for_archive(&self) -> Option<&Archiving> {
-        let archiving = self.holder.archiving.as_deref()?;
+        let archiving = self.holder.journal.archiving.as_deref()?;
         self.holder
             .limits
             .now()

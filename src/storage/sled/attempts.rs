@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use tokio::time::Instant;
 
 use super::checked::Checked;
@@ -31,12 +32,20 @@ const CLOSING_LIMIT: Duration = Duration::from_secs(2);
 /// The time after which a client may come again if the store is refused until somebody mends it.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
 
-/// The opening of the store.
+/// The attempts to open the store, of which one is under way at most, and what waits for the store: whoever changes the state
+/// tells it. The lock is held for moments only, never while the store is opened.
 #[derive(Debug, Default)]
-pub(super) struct Attempt {
+pub(super) struct OpeningAttempts {
+    state: Mutex<AttemptState>,
+    changed: Condvar,
+}
+
+/// The state of the opening of the store.
+#[derive(Debug, Default)]
+struct AttemptState {
     under_way: bool,
     /// The store is being closed for good.
-    pub(super) closed: bool,
+    closed: bool,
     trouble: Option<Trouble>,
     /// The era in which the store was scrubbed last, and the end of that.
     scrubbed_era: u64,
@@ -81,18 +90,19 @@ impl Holder {
         let mut so_far = Duration::ZERO;
         loop {
             // The engine is locked while it is being opened.
-            if !self.attempt.lock().under_way {
+            if !self.attempts.state.lock().under_way {
                 if let Some(open) = self.engine.open() {
                     return Some(open);
                 }
                 self.open_in_background();
             }
-            let mut attempt = self.attempt.lock();
+            let mut attempt = self.attempts.state.lock();
             if attempt.trouble.is_some() || attempt.closed || so_far >= limit || !wanted() {
                 return None;
             }
             if self
-                .attempt_changed
+                .attempts
+                .changed
                 .wait_for(&mut attempt, LOOK)
                 .timed_out()
             {
@@ -101,15 +111,20 @@ impl Holder {
         }
     }
 
+    /// Whether it was closed for good.
+    pub(super) fn is_closed(&self) -> bool {
+        self.attempts.state.lock().closed
+    }
+
     /// Asks for a scrubbing before its time: somebody met damage, or an error of the disk.
     pub(super) fn ask_for_scrub(&self) {
-        self.attempt.lock().scrub_is_asked = true;
-        self.attempt_changed.notify_all();
+        self.attempts.state.lock().scrub_is_asked = true;
+        self.attempts.changed.notify_all();
     }
 
     /// Waits until the store was opened again, or another scrubbing is due. False when it is closed for good.
     pub(super) fn wait_scrub(&self) -> bool {
-        let mut attempt = self.attempt.lock();
+        let mut attempt = self.attempts.state.lock();
         while !attempt.closed {
             let era = self.readers.progress().borrow().era;
             let since = attempt.scrubbed.map(|end| end.elapsed());
@@ -119,33 +134,34 @@ impl Holder {
                 attempt.scrub_is_asked = false;
                 return true;
             }
-            self.attempt_changed.wait_for(&mut attempt, pause);
+            self.attempts.changed.wait_for(&mut attempt, pause);
         }
         false
     }
 
     /// Notes that a scrubbing has ended.
     pub(super) fn scrub_ended(&self) {
-        self.attempt.lock().scrubbed = Some(Instant::now());
+        self.attempts.state.lock().scrubbed = Some(Instant::now());
     }
 
     /// Notes that the store is closed for good, and gives an open that is under way a little time to end. False if it did not.
     pub(super) fn end_attempts(&self) -> bool {
-        let mut attempt = self.attempt.lock();
+        let mut attempt = self.attempts.state.lock();
         attempt.closed = true;
-        self.attempt_changed.notify_all();
-        let under_way = |attempt: &mut Attempt| attempt.under_way;
+        self.attempts.changed.notify_all();
+        let under_way = |attempt: &mut AttemptState| attempt.under_way;
         let waited = self
-            .attempt_changed
+            .attempts
+            .changed
             .wait_while_for(&mut attempt, under_way, CLOSING_LIMIT);
         !waited.timed_out()
     }
 
     /// Waits for `limit`, or until something about the store changes. False when it is closed for good.
     pub(super) fn wait_look(&self, limit: Duration) -> bool {
-        let mut attempt = self.attempt.lock();
+        let mut attempt = self.attempts.state.lock();
         if !attempt.closed {
-            self.attempt_changed.wait_for(&mut attempt, limit);
+            self.attempts.changed.wait_for(&mut attempt, limit);
         }
         !attempt.closed
     }
@@ -153,10 +169,11 @@ impl Holder {
     /// Waits until the store is open, whatever is wrong with it meanwhile.
     #[cfg(test)]
     pub(super) fn wait_until_open(&self, limit: Duration) -> Option<()> {
-        let mut attempt = self.attempt.lock();
+        let mut attempt = self.attempts.state.lock();
         while self.engine.open().is_none() {
             if self
-                .attempt_changed
+                .attempts
+                .changed
                 .wait_for(&mut attempt, limit)
                 .timed_out()
             {
@@ -168,7 +185,7 @@ impl Holder {
 
     /// Opens the store on a thread of its own, unless that is done already.
     fn open_in_background(self: &Arc<Self>) {
-        let mut attempt = self.attempt.lock();
+        let mut attempt = self.attempts.state.lock();
         let refused = attempt
             .trouble
             .as_ref()
@@ -196,7 +213,7 @@ impl Holder {
                     "opening it ended in a {panic}"
                 )))),
             };
-            let mut attempt = self.attempt.lock();
+            let mut attempt = self.attempts.state.lock();
             let passing = fault.as_ref().is_some_and(OpenFault::is_passing);
             let full = fault.as_ref().is_some_and(OpenFault::is_full);
             let trouble = fault.map(|fault| Trouble {
@@ -222,15 +239,18 @@ impl Holder {
             self.readers.troubled(trouble.is_some());
             if full {
                 self.space.release();
+                if let Err(fault) = self.files.tidy() {
+                    tracing::debug!(%fault, "what an earlier run left could not be removed");
+                }
             }
             attempt.trouble = trouble;
-            self.attempt_changed.notify_all();
+            self.attempts.changed.notify_all();
             if passing && !attempt.closed {
-                self.attempt_changed.wait_for(&mut attempt, pause);
+                self.attempts.changed.wait_for(&mut attempt, pause);
             }
             if !passing || attempt.closed {
                 attempt.under_way = false;
-                self.attempt_changed.notify_all();
+                self.attempts.changed.notify_all();
                 return;
             }
             drop(attempt);
@@ -244,7 +264,7 @@ impl Holder {
     }
 
     fn error(&self, fault: OpenFault) -> OpenError {
-        let path = self.data.path.clone();
+        let path = self.files.data.path.clone();
         OpenError { path, fault }
     }
 
@@ -262,7 +282,7 @@ impl Holder {
             let told = if trouble.passing {
                 "the store can't be opened now; it is tried again"
             } else {
-                "the store can't be opened as it is; the log of the server says what to do"
+                "the store can't be opened as it is; the daemon's log says what to do"
             };
             (told.to_owned(), trouble.retry_after)
         } else {
@@ -274,7 +294,7 @@ impl Holder {
 
     /// The reason why the store is not open, if it is not.
     pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.attempt.lock().trouble.clone()
+        self.attempts.state.lock().trouble.clone()
     }
 }
 

@@ -1,4 +1,4 @@
-//! How many keys there are up to a key, without a look at each of them: keys in order are counted in blocks.
+//! Counts the keys before a given key without reading each of them: sorted keys are counted in blocks.
 //!
 //! The counts are in memory only. They are made in the background when a view was opened, from the first key on, and the
 //! writer keeps those that are there.
@@ -18,6 +18,8 @@ use crate::storage::CollectionId;
 const BLOCK_KEYS_MAX: u32 = 64;
 /// So few keys are counted one by one.
 const FEW_KEYS: usize = 128;
+/// So few keys are skipped one by one: about as many as are skipped in a block that is found by its count.
+const FEW_SKIPPED: u64 = 24;
 /// As many are counted one by one while there are no counts.
 const WALKED_KEYS: usize = 2_000;
 
@@ -344,7 +346,7 @@ impl OrderedKeys<'_> {
 
     /// The key that `skip` keys after `from`, or after the first one behind it, if there are so many.
     pub(super) fn after(&self, from: &[u8], skip: u64) -> Result<KeyAfter, EngineError> {
-        if skip > as_u64(FEW_KEYS)
+        if skip > FEW_SKIPPED
             && let Some(rank) = self.rank(from)?
         {
             let found = self.at(rank + skip)?;
@@ -391,6 +393,9 @@ impl OrderedKeys<'_> {
             let counts = counts.lock();
             if !counts.are_complete() {
                 return Ok(None);
+            }
+            if *key <= *self.of.beginning {
+                return Ok(Some(0));
             }
             counts.block_with(key)
         };

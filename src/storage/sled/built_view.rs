@@ -40,7 +40,7 @@ impl BuiltView {
         last: u64,
     ) -> Result<(), OpenFault> {
         // A resource has the same number in every view.
-        let names = holder.known.load().names();
+        let names = holder.resources.known.load().names();
         for name in &names {
             self.engine.declare(name)?;
         }
@@ -48,7 +48,7 @@ impl BuiltView {
             let why = "resources were declared while it was made";
             return Err(OpenFault::View(why.to_owned()));
         }
-        let files = JournalFiles::find(&holder.data.journal(), store)?;
+        let files = JournalFiles::find(&holder.files.data.journal(), store)?;
         let from = self.checked.last_seq;
         if last <= from {
             return Ok(());

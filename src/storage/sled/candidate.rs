@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::engine::{Engine, OpenFault};
 use super::known::KnownResources;
+use super::new_references::{NewReferences, RefersToNothing};
 use super::reader_state::OpenEngine;
 use super::store::record;
 use super::stored_fit;
@@ -16,7 +17,7 @@ use crate::record::{JsonObject, RecordId, RecordIndex, RuleViolation, Schema};
 use crate::storage::fit::{CountedRecords, DataFinding, DataFit, Resources};
 use crate::storage::{CollectionId, StoreError};
 
-/// How many records that break the rules of a candidate are noted while it is prepared.
+/// The most records that break the rules of a candidate that are noted while it is prepared.
 const NOTED_MAX: usize = 1000;
 
 /// The resources that are to be declared next.
@@ -33,7 +34,9 @@ pub(super) struct NextResources {
     pub(super) other_rules: BTreeMap<String, Option<Arc<Schema>>>,
     /// Indexes that are unique from then on, by resource, of those that may have records.
     pub(super) new_unique: BTreeMap<String, Vec<RecordIndex>>,
-    /// The opening of the store in which they had no values twice. What was written since then is noted.
+    pub(super) new_references: NewReferences,
+    /// The opening of the store in which no values stood twice, and no reference led to nothing. What was written since then
+    /// is noted.
     proven: Mutex<Option<u64>>,
     /// Those whose ids are to be compared.
     other_ids: Resources,
@@ -43,8 +46,9 @@ pub(super) struct NextResources {
     pub(super) outcome: Mutex<Outcome>,
 }
 
-/// Records that writes have put since the preparation began, and that break the rules of the candidate or have values of another
-/// one that it makes unique. Each was noted before its commit, which may have failed, and may have been changed since.
+/// Records that writes have put since the preparation began, and that break the rules of the candidate, have values of another
+/// one that it makes unique, or refer to nothing; and records that writes have deleted, and that others refer to. Each was noted
+/// before its commit, which may have failed, and may have been changed since.
 #[derive(Debug, Default)]
 struct NotedRecords {
     records: BTreeSet<(CollectionId, RecordId)>,
@@ -98,6 +102,7 @@ impl NextResources {
             ids: ids.collect(),
             other_rules: rules.map(|(name, _)| (name.clone(), last(name))).collect(),
             new_unique: unique.collect(),
+            new_references: NewReferences::of(known, resources),
             other_ids: others
                 .map(|(name, settings)| (name.clone(), settings.clone()))
                 .collect(),
@@ -112,8 +117,22 @@ impl NextResources {
 
     /// Whether the store has nothing to do for it.
     pub(super) fn is_like_now(&self) -> bool {
-        let rules = self.other_rules.is_empty() && self.new_unique.is_empty();
-        rules && self.other_ids.is_empty() && !self.other_names
+        let alone = self.other_rules.is_empty() && self.other_ids.is_empty() && !self.other_names;
+        alone && !self.needs_indexes()
+    }
+
+    /// Whether it declares something that stored records can be compared with only by means of indexes.
+    fn needs_indexes(&self) -> bool {
+        !(self.new_unique.is_empty() && self.new_references.is_empty())
+    }
+
+    /// The indexes that are built before it is declared.
+    pub(super) fn tried<'a>(&'a self, resource: &'a str) -> impl Iterator<Item = &'a RecordIndex> {
+        let unique = self.new_unique.get(resource).into_iter().flatten();
+        let declared = self.resources.get(resource).into_iter();
+        let declared = declared.flat_map(|settings| &settings.indexes);
+        let of_references = declared.filter(|index| self.new_references.needs(resource, index));
+        unique.chain(of_references)
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -129,21 +148,7 @@ impl NextResources {
         else {
             return false;
         };
-        let broken = |schema: &Schema| broken_rules(schema, json).is_some();
-        broken(&next.schema) && !kept_by.as_deref().is_some_and(broken)
-    }
-
-    /// Notes a record that a write is about to put, if it breaks the rules.
-    pub(super) fn note(
-        &self,
-        resource: &str,
-        collection: CollectionId,
-        id: &RecordId,
-        json: &[u8],
-    ) {
-        if self.breaks(resource, json) {
-            self.note_misfit(collection, id);
-        }
+        !newly_broken(&next.schema, kept_by.as_deref(), json).is_empty()
     }
 
     /// Notes a record that stands against the candidate as a write is about to leave it.
@@ -166,25 +171,45 @@ impl NextResources {
         self.noted.lock().more
     }
 
-    /// Notes that no two records have the same values in this opening of the store, as far as the writer has noted none.
+    /// Notes that nothing stands against it in this opening of the store, as far as the writer has noted nothing.
     pub(super) fn prove(&self, era: u64) {
         *self.proven.lock() = Some(era);
     }
 
-    /// Whether it makes nothing unique, or that was noted in this opening of the store.
+    /// Whether it needs no indexes, or that was noted in this opening of the store.
     pub(super) fn is_proven(&self, era: u64) -> bool {
-        self.new_unique.is_empty() || *self.proven.lock() == Some(era)
+        !self.needs_indexes() || *self.proven.lock() == Some(era)
     }
 
-    /// The noted records that still break the rules, or have values of another one that are to be unique. Between two groups,
-    /// so all that was noted is in the view, or is not stored.
+    /// The noted records, and the records that refer to a noted one that is deleted. Called between two groups, so each record that
+    /// was noted is in the view, or is not stored.
+    fn noted(
+        &self,
+        known: &KnownResources,
+        open: &OpenEngine,
+    ) -> Result<BTreeSet<(CollectionId, RecordId)>, StoreError> {
+        let mut noted = self.noted.lock().records.clone();
+        let mut left = BTreeSet::new();
+        for (collection, id) in &noted {
+            if let Some(name) = known.name(*collection)
+                && record(open, *collection, id)?.is_none()
+            {
+                left.extend(self.new_references.left_by(known, open, name, id)?);
+            }
+        }
+        noted.extend(left);
+        Ok(noted)
+    }
+
+    /// The noted records that still break the rules of the candidate.
     pub(super) fn noted_misfits(
         &self,
         known: &KnownResources,
         open: &OpenEngine,
     ) -> Result<Vec<DataFinding>, StoreError> {
         let (mut fit, mut clashes) = (DataFit::new(self.resources.clone()), Clashes::new());
-        for (collection, id) in &self.noted.lock().records {
+        let mut to_nothing = RefersToNothing::default();
+        for (collection, id) in &self.noted(known, open)? {
             let Some(name) = known.name(*collection) else {
                 continue;
             };
@@ -193,6 +218,9 @@ impl NextResources {
             {
                 fit.add(name, id, &found.json);
             }
+            let of = (name, *collection);
+            let nowhere = self.new_references.of_record(known, open, of, id)?;
+            to_nothing.add(name, id, nowhere);
             for index in self.new_unique.get(name).into_iter().flatten() {
                 if clashing(open, *collection, index, id)? {
                     let of = clashes.entry((name.to_owned(), index.fields()));
@@ -206,7 +234,11 @@ impl NextResources {
             fields,
             records,
         });
-        Ok(of_new_rules(fit).into_iter().chain(clashes).collect())
+        let of_rules = of_new_rules(fit).into_iter();
+        Ok(of_rules
+            .chain(clashes)
+            .chain(to_nothing.findings())
+            .collect())
     }
 
     /// The stored ids that no request could name.
@@ -231,8 +263,23 @@ pub(super) fn of_new_rules(fit: DataFit) -> Vec<DataFinding> {
 }
 
 /// The rules that a record breaks; `None` if it breaks none, or is no object, which is damage and told elsewhere.
-pub(super) fn broken_rules(schema: &Schema, json: &[u8]) -> Option<Vec<RuleViolation>> {
+fn broken_rules(schema: &Schema, json: &[u8]) -> Option<Vec<RuleViolation>> {
     let mut object = JsonObject::parse(json).ok()?;
     object.remove_id();
     schema.check_stored(object).err()
+}
+
+/// The rules that a record breaks, without those that it broke before already.
+pub(super) fn newly_broken(
+    schema: &Schema,
+    before: Option<&Schema>,
+    json: &[u8],
+) -> Vec<RuleViolation> {
+    let Some(mut broken) = broken_rules(schema, json) else {
+        return Vec::new();
+    };
+    let old = before.and_then(|before| broken_rules(before, json));
+    let old = old.unwrap_or_default();
+    broken.retain(|rule| !old.iter().any(|old| old.is_like(rule)));
+    broken
 }

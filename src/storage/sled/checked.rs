@@ -62,7 +62,7 @@ impl Tally {
 pub(super) struct Checked {
     /// The number of the last change.
     pub(super) last_seq: u64,
-    /// The oldest change that the log still has; `last_seq + 1` if it has none.
+    /// The oldest change that is still in the log of changes; `last_seq + 1` if it has none.
     pub(super) log_first: u64,
     /// One for each of the engine's resources.
     pub(super) tallies: Vec<Tally>,
@@ -92,6 +92,13 @@ pub(super) fn version(engine: &dyn Engine) -> Result<Option<u32>, OpenFault> {
     Ok(Some(u32::from_be_bytes(schema)))
 }
 
+/// The store that a view is of, if it says so.
+pub(super) fn store_of(engine: &dyn Engine) -> Result<Option<StoreId>, OpenFault> {
+    let stored = engine.get(Keyspace::Meta, STORE_KEY)?;
+    let id = stored.and_then(|stored| stored.as_ref().try_into().ok());
+    Ok(id.map(|id| StoreId(u128::from_be_bytes(id))))
+}
+
 /// Reads the figures of a view of the store `store`; `None` if it is empty. A view of another store or another version is an
 /// error.
 pub(super) fn read(engine: &dyn Engine, store: StoreId) -> Result<Option<Checked>, OpenFault> {
@@ -103,8 +110,7 @@ pub(super) fn read(engine: &dyn Engine, store: StoreId) -> Result<Option<Checked
             "it has version {found}, not {SCHEMA}"
         )));
     }
-    let of = engine.get(Keyspace::Meta, STORE_KEY)?;
-    if of.as_deref() != Some(store.0.to_be_bytes().as_slice()) {
+    if store_of(engine)? != Some(store) {
         return Err(OpenFault::View("it is another store's".to_owned()));
     }
     let last_seq = number(engine.get(Keyspace::Meta, LAST_SEQ_KEY)?)?.unwrap_or(0);

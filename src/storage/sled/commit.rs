@@ -33,9 +33,9 @@ pub(super) const FAILING_SYNC: &str = "storage.failing_sync";
 /// The fault point at which the disk does not answer for a tenth of a second.
 pub(super) const HANGING_SYNC: &str = "storage.hanging_sync";
 const HANG: Duration = Duration::from_millis(100);
-/// The fewest entries the log keeps, besides those of the last writes.
+/// The fewest entries the log of changes keeps, besides those of the last writes.
 const LOG_KEEP_MIN: u64 = 2560;
-/// How many entries of the log a group removes at most, besides as many as it adds.
+/// The most entries of the log of changes that a group removes, besides as many as it adds.
 const LOG_TRIM: u64 = 256;
 
 /// The end of a commit that left the view in no doubt.
@@ -85,9 +85,9 @@ impl Writer {
         self.settings.commits.observe(begun.elapsed().as_secs_f64());
         let group = Arc::new(group);
         let applying = self.holder.readers.applying();
-        open.unapplied.store(Some(Arc::clone(&group)));
-        self.holder.recent.add(changes);
-        self.holder.readers.group_begins(&checked);
+        self.holder.readers.recent.add(changes);
+        let show = || open.unapplied.store(Some(Arc::clone(&group)));
+        self.holder.readers.group_begins(&checked, show);
         self.holder.engine.applies_group();
         answer();
         faults.hit("writer.before_view");
@@ -115,7 +115,7 @@ impl Writer {
     fn committed(&mut self, checked: Checked, journal_bytes: u64) {
         self.holder.engine.committed(checked.clone());
         self.checked = checked;
-        let grown = self.holder.grown(journal_bytes);
+        let grown = self.holder.journal.grown(journal_bytes);
         if snapshots::is_due(grown, &self.checked) {
             snapshots::make_in_background(&self.holder);
         }
@@ -135,7 +135,7 @@ impl Writer {
             return Err("the writer has been replaced".into());
         }
         let applying = self.holder.readers.applying();
-        self.holder.readers.group_begins(&self.checked);
+        self.holder.readers.group_begins(&self.checked, || ());
         self.holder.engine.applies_group();
         doubt.view = true;
         open.engine.commit(group)?;
@@ -163,7 +163,7 @@ impl Writer {
             marks,
             mark,
         } = log;
-        if self.holder.takes_new_segment() {
+        if self.holder.journal.takes_new_segment() {
             journal.leave_segment();
         }
         if let Err(error) = journal.prepare(changes, full) {
@@ -171,7 +171,7 @@ impl Writer {
                 return Ok(Some(Committed::TooMuch));
             }
             if error.is_full() {
-                self.holder.space.had_none(&error);
+                self.holder.space.had_none(&error, journal.next_bytes());
                 return Ok(Some(Committed::NoRoom));
             }
             if error.is_of_disk() {
@@ -240,11 +240,11 @@ impl Writer {
         }
     }
 
-    /// Removes the oldest entries of a log that is too long, a bounded number of them.
+    /// Removes the oldest entries of a log of changes that is too long, a bounded number of them.
     fn trim_log(&self, group: &mut Group, checked: &mut Checked) {
         let keep = self.holder.limits.now().log_keep.max(LOG_KEEP_MIN);
         let added = checked.last_seq - self.checked.last_seq;
-        let needed = self.holder.handovers.needed_from();
+        let needed = self.holder.engine.handovers.needed_from();
         let trimmed = trimmed(checked.log_first, checked.last_seq, added, keep, needed);
         for seq in trimmed.clone() {
             group.remove(Keyspace::Log, seq_key(seq));
@@ -253,7 +253,7 @@ impl Writer {
     }
 }
 
-/// The entries that are removed from a log of `first..=last`, of which `added` are new, `keep` are to be kept, and those from
+/// The entries that are removed from a log of changes of `first..=last`, of which `added` are new, `keep` are to be kept, and those from
 /// `needed` on are kept in any case. Pure.
 fn trimmed(first: u64, last: u64, added: u64, keep: u64, needed: u64) -> Range<u64> {
     let end = (last + 1).saturating_sub(keep).min(needed);
@@ -290,7 +290,7 @@ impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         self.holder.engine.clock_commit(None);
         if self.view {
-            self.holder.doubt_view(self.log);
+            self.holder.files.doubt_view(self.log);
         }
         if self.doubtful {
             self.holder.doubt();

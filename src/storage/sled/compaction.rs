@@ -36,7 +36,7 @@ const REST: u32 = 3;
 const REST_MAX: Duration = Duration::from_secs(10);
 /// A view that was made beside is handed over when it lacks at most this many changes; the writer waits while they are added.
 const LAG_MAX: u64 = 256;
-/// How often it catches up before it is handed over, however many it lacks.
+/// The most times that it catches up before it is handed over, however many it lacks.
 const CATCH_UPS: u32 = 10;
 /// The pause after a damaged view could not be made again.
 const HEAL_AGAIN: Duration = Duration::from_secs(10);
@@ -44,8 +44,11 @@ const HEAL_AGAIN: Duration = Duration::from_secs(10);
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(60);
 /// The pause between two looks whether that, or a reader, has ended: there is no event to wait for.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How often the old view is looked at again until no reader uses it: a minute.
+/// The most times that the old view is looked at again until no reader uses it: a minute.
 const RELEASES: u32 = 6_000;
+
+/// The fault of a view that does not give a record.
+pub(super) const DAMAGED_RECORD: &str = "a record in the view was damaged";
 
 /// Makes views beside the one in use.
 #[derive(Clone)]
@@ -74,12 +77,12 @@ impl CompactionCounts {
     pub(super) fn write(&self, rows: &mut Rows<'_>) {
         rows.metric(
             "perennial_storage_compactions",
-            "How often the view was made again because it held much more than what lives",
+            "How often the view was made again because its files were much larger than its records",
             &self.compactions,
         );
         rows.metric(
             "perennial_storage_healings",
-            "How often the view was made again beside the old one because a record in it was damaged",
+            "How often the view was made again beside the old one because it was damaged",
             &self.healings,
         );
     }
@@ -113,6 +116,11 @@ impl Compactor {
         let Some(era) = self.holder.look(|open| open.era) else {
             return;
         };
+        self.holder.look_at_marks();
+        if self.holder.files.opener.is_removed() && self.holder.files.is_in_place() {
+            let found = "the folder of the view was removed while it was in use";
+            self.heal(era, found);
+        }
         let durable = || self.holder.readers.progress().borrow().durable;
         let begin = durable();
         let before = self.counts.looked_at.swap(begin, Ordering::Relaxed);
@@ -137,7 +145,7 @@ impl Compactor {
         // takes the place of an old one that is too large.
         let needed = if held.snapshot_is_due() { 2 } else { 1 };
         for _ in 0..needed {
-            if !self.holder.snapshotting.begin() {
+            if !self.holder.journal.snapshotting.begin() {
                 return;
             }
             snapshots::make(&self.holder);
@@ -178,7 +186,7 @@ impl Compactor {
             fresh: *self.counts.fresh.lock(),
             ..HeldBytes::default()
         };
-        for (part, bytes) in self.holder.data.bytes() {
+        for (part, bytes) in self.holder.files.data.bytes() {
             match part {
                 "view" => held.view += bytes,
                 "journal" | "snapshots" => held.kept += bytes,
@@ -188,21 +196,20 @@ impl Compactor {
         held
     }
 
-    /// Makes the view again, since a record in it, as it was in this era, can't be read. The old one serves the others
+    /// Makes the view again, since this was found to be wrong with it, as it was in this era. The old one serves what it can
     /// meanwhile.
-    pub(super) fn heal(&self, era: u64) {
+    pub(super) fn heal(&self, era: u64, found: &'static str) {
         if self.counts.damaged_era.fetch_max(era, Ordering::AcqRel) >= era {
             return;
         }
         let healer = self.clone();
         let heal = move || {
-            tracing::warn!("a record in the view is damaged: another view is made beside it");
+            tracing::warn!("{found}: another view is made beside it");
             match contain(|| healer.replace(era, Some("a damaged view"))) {
                 Ok(Ok(true)) => {
                     healer.counts.healings.inc();
-                    let what = "a record in the view was damaged";
                     let done = "another view, made beside it, took its place";
-                    let incident = Incident::new(IncidentKind::DamagedView, STORAGE, what, done);
+                    let incident = Incident::new(IncidentKind::DamagedView, STORAGE, found, done);
                     healer.holder.healing.incidents.add(incident);
                     tracing::info!("the damaged view was replaced");
                     return;
@@ -249,7 +256,7 @@ impl Compactor {
     /// Makes a view beside the one of this era and puts it in its place. False if that one is not in use any more.
     fn replace(&self, era: u64, aside: Option<&str>) -> Result<bool, OpenFault> {
         let begun = Instant::now();
-        while !self.holder.snapshotting.begin() {
+        while !self.holder.journal.snapshotting.begin() {
             if begun.elapsed() > SNAPSHOT_WAIT || self.holder.is_closed() {
                 return Ok(false);
             }
@@ -263,7 +270,7 @@ impl Compactor {
         });
         let aside = aside.filter(|_| matches!(swapped, Ok(true)));
         // Also of one that could not be made: it may have taken the last room on the disk.
-        if let Err(error) = self.holder.opener.remove_unused(aside) {
+        if let Err(error) = self.holder.files.opener.remove_unused(aside) {
             tracing::warn!(%error, "a view that is not used any more could not be removed: the next start removes it");
         }
         snapshots::end(&self.holder);
@@ -307,18 +314,19 @@ impl Compactor {
             return Ok(None);
         };
         let durable = self.holder.readers.progress().borrow().durable;
-        let known = self.holder.known.load_full();
+        let known = self.holder.resources.known.load_full();
         let names = known.names();
         let opening = Opening {
             resources: &known.declared(),
-            data: &self.holder.data,
-            opener: &*self.holder.opener,
+            data: &self.holder.files.data,
+            opener: &*self.holder.files.opener,
             collections: &names,
             log_keep: self.holder.limits.now().log_keep,
-            log_needed: self.holder.handovers.needed_from(),
+            log_needed: self.holder.engine.handovers.needed_from(),
             before: None,
             view_in_doubt: false,
             healing: &self.holder.healing,
+            tidy: &|| Ok(()),
         };
         let (engine, checked) = opening.beside(store, durable)?;
         let mut built = BuiltView {

@@ -3,29 +3,27 @@
 //! A daemon may use the folder meanwhile. Then its view is not compared, and a snapshot that it makes during the check makes
 //! older files superfluous: the check begins again.
 
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
 use super::answers::without_answers;
 use super::checked;
-use super::data_folder::{DataFolder, bytes_below, copy_all};
-use super::engine::{OpenFault, Opener as _};
+use super::data_folder::DataFolder;
+use super::engine::{Engine, OpenFault};
 use super::folder_fault::FolderFault;
-use super::opener::SledOpener;
+use super::opener;
 use super::opening::Opening;
+use super::owner::own_marks_of_copy;
 use super::print::{PrintError, store_of};
 use super::sources::Agreement;
 use super::start::{self, Remedy};
 use super::view_check::{self, ViewSource};
-use crate::num::as_u64;
+use super::view_copy::ViewCopy;
+use crate::num::{as_u32, as_u64};
 use crate::storage::journal::{
-    DataLock, FrameFault, JournalEnd, JournalError, JournalFiles, LockError, Marks, MarksFound,
-    Reach, Snapshot, StoreId, boot_id,
+    Acknowledged, DataLock, FrameFault, JournalEnd, JournalError, JournalFiles, LockError, Marks,
+    MarksFound, Reach, Snapshot, StoreId, boot_id,
 };
-use crate::supervision::contain;
 
 /// The bytes of a view whose records are in memory at a time.
 const PART_BYTES: u64 = 256 << 20;
@@ -77,15 +75,21 @@ fn is_outdated(checked: &Result<(DataCheck, bool), PrintError>) -> bool {
     match checked {
         Ok((checked, same_snapshots)) => !checked.findings.is_empty() && !same_snapshots,
         Err(PrintError::Journal(error)) => error.is_vanished(),
-        Err(PrintError::NoStore(_) | PrintError::Output(_)) => false,
+        Err(
+            PrintError::NoStore(_)
+            | PrintError::Old(_)
+            | PrintError::Unnamed(_)
+            | PrintError::Output(_),
+        ) => false,
     }
 }
 
 fn check(folder: &DataFolder, cache_bytes: u64) -> Result<DataCheck, PrintError> {
     // As long as the lock is held, no daemon begins to change the view.
     let lock = DataLock::of_reader(&folder.path);
-    let marks = Marks::read(&folder.path)?;
-    let (store, acknowledged) = store_of(folder)?;
+    let (marks, store) = own_marks_of_copy(folder)?;
+    let store = store.ok_or_else(|| PrintError::unknown(folder))?;
+    let acknowledged = marks.acknowledged();
     let view = match &lock {
         Err(LockError::Held(holder)) => {
             Err(ViewCheck::NotCompared(format!("process {holder} uses it")))
@@ -96,15 +100,17 @@ fn check(folder: &DataFolder, cache_bytes: u64) -> Result<DataCheck, PrintError>
         Ok(_) => copy_view(folder, marks),
     };
     let in_use = lock.is_err();
+    let misplaced = opener::has_files(&folder.found_view()).err();
     drop(lock);
     let mut parts = CheckedParts::read(folder, store, acknowledged)?;
-    parts.marks(marks, folder);
-    let view = match view {
-        Ok(copy) => parts.compare_view(store, &copy, cache_bytes),
-        Err(view) => view,
+    parts.marks(marks, folder)?;
+    let view = match (view, misplaced) {
+        (_, Some(OpenFault::View(found))) if !in_use => parts.unreadable_view(found),
+        (Ok(copy), _) => parts.compare_view(store, &copy, cache_bytes),
+        (Err(view), _) => view,
     };
     let damaged = parts.findings.iter().any(FolderFault::is_damage);
-    let mends = (damaged && !in_use).then(|| parts.mends(store, acknowledged));
+    let mends = (damaged && !in_use).then(|| parts.mends(store, marks));
     Ok(DataCheck {
         last: parts.last,
         snapshots: parts.snapshots.len(),
@@ -118,7 +124,7 @@ fn check(folder: &DataFolder, cache_bytes: u64) -> Result<DataCheck, PrintError>
 fn copy_view(folder: &DataFolder, marks: MarksFound) -> Result<ViewCopy, ViewCheck> {
     let not = |why: &str| Err(ViewCheck::NotCompared(why.to_owned()));
     match marks {
-        _ if !folder.found_view().exists() => {
+        _ if !folder.found_view().is_dir() => {
             not("there is none, and the daemon makes it from the journal when it starts")
         }
         MarksFound::Found { mark, .. } if !start::trusts_view(&mark, boot_id()) => {
@@ -130,26 +136,6 @@ fn copy_view(folder: &DataFolder, marks: MarksFound) -> Result<ViewCopy, ViewChe
                 "it can't be copied to {path}: {error}; name a folder with room and rights in TMPDIR"
             ))
         }),
-    }
-}
-
-/// A copy of a view, removed with this value.
-struct ViewCopy(PathBuf);
-
-impl ViewCopy {
-    fn make(view: &Path) -> Result<Self, (PathBuf, io::Error)> {
-        let name = format!("perennial-check-{}", uuid::Uuid::now_v7());
-        let copy = Self(std::env::temp_dir().join(name));
-        let made = DirBuilder::new().mode(0o700).create(&copy.0);
-        made.and_then(|()| copy_all(view, &copy.0))
-            .map_err(|error| (copy.0.clone(), error))?;
-        Ok(copy)
-    }
-}
-
-impl Drop for ViewCopy {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
     }
 }
 
@@ -229,25 +215,32 @@ impl CheckedParts {
     }
 
     /// Adds the state of the marks.
-    fn marks(&mut self, marks: MarksFound, folder: &DataFolder) {
+    fn marks(&mut self, marks: MarksFound, folder: &DataFolder) -> Result<(), JournalError> {
         self.findings.extend(match marks {
             MarksFound::Found { damaged: true, .. } => Some(FolderFault::Mark),
-            MarksFound::Damaged => Some(FolderFault::Marks),
+            MarksFound::Damaged => Some(match Marks::read(&folder.path)? {
+                MarksFound::Found { .. } => FolderFault::ForeignMarks,
+                MarksFound::Damaged | MarksFound::Absent => FolderFault::Marks,
+            }),
             // An archive has neither.
             MarksFound::Absent => folder.found_view().exists().then_some(FolderFault::Marks),
             MarksFound::Found { .. } => None,
         });
+        Ok(())
     }
 
     fn compare_view(&mut self, store: StoreId, copy: &ViewCopy, cache_bytes: u64) -> ViewCheck {
-        // sled panics on some damage.
-        let found = match contain(|| self.compare(store, copy, cache_bytes)) {
-            Ok(Ok(view)) => return view,
-            Ok(Err(fault @ OpenFault::Io(_))) => return ViewCheck::Failed(fault.to_string()),
-            Ok(Err(OpenFault::View(found))) => found,
-            Ok(Err(fault)) => fault.to_string(),
-            Err(panic) => panic.to_string(),
+        let bytes = copy.bytes();
+        let found = match copy.open(cache_bytes, |engine| self.compare(store, engine, bytes)) {
+            Ok(view) => return view,
+            Err(fault @ OpenFault::Io(_)) => return ViewCheck::Failed(fault.to_string()),
+            Err(OpenFault::View(found)) => found,
+            Err(fault) => fault.to_string(),
         };
+        self.unreadable_view(found)
+    }
+
+    fn unreadable_view(&mut self, found: String) -> ViewCheck {
         self.findings.push(FolderFault::View(found));
         ViewCheck::NotCompared("it can't be read".to_owned())
     }
@@ -255,18 +248,17 @@ impl CheckedParts {
     fn compare(
         &mut self,
         store: StoreId,
-        copy: &ViewCopy,
-        cache_bytes: u64,
+        engine: &dyn Engine,
+        bytes: u64,
     ) -> Result<ViewCheck, OpenFault> {
-        let engine = SledOpener::new(copy.0.clone(), cache_bytes).open(&[])?;
-        let checked = checked::read(&*engine, store)?;
+        let checked = checked::read(engine, store)?;
         let checked = checked.ok_or_else(|| OpenFault::View("it is empty".to_owned()))?;
         let (view, last) = (checked.last_seq, self.last);
         if view > last {
             self.findings.push(FolderFault::Ahead { view, last });
             self.view = Some(view);
             return Ok(ViewCheck::NotCompared(
-                "the journal has less than it".to_owned(),
+                "the journal ends before the view does".to_owned(),
             ));
         }
         let mut snapshots = self.snapshots.iter();
@@ -275,13 +267,22 @@ impl CheckedParts {
             journal: &self.files,
         };
         if source.snapshot.is_none() && self.files.first().is_some_and(|first| first > 1) {
+            self.view = Some(view);
             return Ok(ViewCheck::NotCompared(format!(
-                "it is at change {view}, before the oldest snapshot, and takes over the rest when the daemon starts"
+                "it is at change {view}, and no snapshot of an earlier change can be read; the daemon uses it as it is"
             )));
         }
-        let bytes = bytes_below(&copy.0);
-        let parts = u32::try_from(bytes / PART_BYTES).unwrap_or(u32::MAX);
-        let differences = view_check::compare(&*engine, &checked, source, parts.saturating_add(1))?;
+        let parts = as_u32(bytes / PART_BYTES);
+        let compared = view_check::compare(engine, &checked, source, parts.saturating_add(1));
+        let differences = match compared {
+            Err(OpenFault::Damaged(found)) => {
+                self.view = Some(view);
+                return Ok(ViewCheck::NotCompared(format!(
+                    "what it was made from is damaged: {found}"
+                )));
+            }
+            compared => compared?,
+        };
         let count = differences.count;
         let more = count.saturating_sub(as_u64(differences.named.len()));
         let mut named = differences.named;
@@ -301,12 +302,19 @@ impl CheckedParts {
     }
 
     /// Whether the daemon finds all that was acknowledged when it starts.
-    fn mends(&self, store: StoreId, acknowledged: Option<u64>) -> bool {
+    fn mends(&self, store: StoreId, marks: MarksFound) -> bool {
+        let marked = marks.acknowledged().is_some();
+        let acknowledged = if marked {
+            marks.known()
+        } else {
+            Acknowledged::AtLeast(self.view.unwrap_or(0))
+        };
         let agrees = |view| {
             let agreement = Agreement::read(&self.files, store, view, acknowledged);
             agreement.is_ok_and(|it| matches!(it.remedy, Remedy::Replay | Remedy::Renew))
         };
-        if self.view.is_some_and(agrees) {
+        // Without marks the view is made again.
+        if marked && self.view.is_some_and(agrees) {
             return true;
         }
         // Without a snapshot the journal has everything, from the first change on.
@@ -345,6 +353,9 @@ fn too_short(
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]

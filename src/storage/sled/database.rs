@@ -15,6 +15,10 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 use super::engine::{Engine, EngineError, Group, Keyspace, Visit};
 use super::guarded_keys::{guarded, plain};
 
+/// The memory taken for each byte of sled's own limit, measured with a million records: also what sled keeps of pages that are not in
+/// the cache.
+const PAGE_MEMORY: u64 = 2;
+
 /// The beginning of the name of a tree of records.
 const RECORDS: &str = "r/";
 
@@ -36,7 +40,8 @@ struct ResourceTrees {
 }
 
 impl SledEngine {
-    /// Opens the database at `path` with the keyspaces of these resources and of those that it has already.
+    /// Opens the database at `path` with the keyspaces of these resources and of those that it has already. Its cache takes about
+    /// `cache_bytes` of memory.
     ///
     /// sled panics on some damage, so the caller must catch panics.
     pub(super) fn open(
@@ -46,7 +51,7 @@ impl SledEngine {
     ) -> sled::Result<Self> {
         let db = sled::Config::new()
             .path(path)
-            .cache_capacity(cache_bytes)
+            .cache_capacity(cache_bytes / PAGE_MEMORY)
             .open()?;
         let engine = Self {
             log: db.open_tree("log")?,

@@ -26,7 +26,7 @@ impl Writer {
         targets: Vec<WriteTarget>,
     ) -> Result<Result<Vec<Decided>, CommandError>, ReadError> {
         let (collection, schema) = (write.collection, &write.schema);
-        let known = self.holder.known.load();
+        let known = self.holder.resources.known.load();
         let unique = known.indexes(collection).unwrap_or_default();
         let mut decided = Vec::with_capacity(targets.len());
         let mut own = OwnValues::beside(staging.group.bytes());

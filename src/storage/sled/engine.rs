@@ -16,7 +16,7 @@ use crate::storage::journal::{FRAME_VERSION, FrameFault, JournalError, LockError
 /// A part of the store with keys of its own. A group is applied in the order of these variants, and recovery relies on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Keyspace {
-    /// From the number of a change to its log entry. Applied first.
+    /// From the number of a change to its entry in the log of changes. Applied first.
     Log,
     /// From id and number to a part of a long body. New parts are applied before the records that need them.
     Chunks(CollectionId),
@@ -123,7 +123,7 @@ impl EngineError {
     }
 }
 
-/// Why a store can't be opened. Each text says what to do.
+/// The reasons why a store can't be opened. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("the store {} {fault}", .path.display())]
 pub(super) struct OpenError {
@@ -148,7 +148,7 @@ pub(super) enum OpenFault {
         "can't be used: {0}; look at the folder's owner and rights and at the disk: it is tried again"
     )]
     Io(io::Error),
-    /// What is stored can't be read, or contradicts itself, and no other copy has it.
+    /// The stored data can't be read, or contradict themselves, and no other copy has them.
     #[error(
         "is damaged: {0}; nothing was deleted: keep a copy of the folder, then put back a backup, or have perennial salvage make a store of what can be read"
     )]
@@ -232,9 +232,9 @@ impl From<JournalError> for OpenFault {
                 known: FRAME_VERSION.into(),
                 back: None,
             },
-            JournalError::Damaged { .. } | JournalError::Missing { .. } => {
-                Self::Damaged(error.to_string())
-            }
+            JournalError::Damaged { .. }
+            | JournalError::Missing { .. }
+            | JournalError::Mixed { .. } => Self::Damaged(error.to_string()),
             JournalError::TooMuch => Self::Io(io::Error::other(error.to_string())),
             JournalError::Replaced { .. } => Self::Replaced(error.to_string()),
         }
@@ -290,6 +290,8 @@ pub(super) trait Engine: Send + Sync + 'static {
 pub(super) trait Opener: Send + Sync + 'static {
     /// Whether there is one to open, and not only one to make.
     fn exists(&self) -> bool;
+    /// Whether the files of the one in use were removed.
+    fn is_removed(&self) -> bool;
     /// Opens the engine or makes it, with keyspaces for each of these resources and for those that it had before.
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault>;
     /// Makes what was flushed survive a power cut.
@@ -298,8 +300,14 @@ pub(super) trait Opener: Send + Sync + 'static {
     fn set_aside(&self, why: &str) -> io::Result<()>;
     /// From now on the one that was made is finished.
     fn finished(&self) -> io::Result<()>;
-    /// Removes what a process that was killed left of a second engine. Called before any is opened.
+    /// Chooses the one to use, before any is opened: a process that was killed may have left a second one. Changes nothing.
+    fn choose(&self);
+    /// Removes what such a process left besides that one. Called before any but a copy is opened.
     fn tidy(&self) -> io::Result<()>;
+    /// Opens a copy of the one to use, which is only read: opening changes what is opened.
+    fn open_copy(&self) -> Result<Box<dyn Engine>, OpenFault>;
+    /// Removes that copy, which must be closed, if there is one.
+    fn remove_copy(&self) -> io::Result<()>;
     /// Makes an empty engine beside the one in use.
     fn open_beside(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault>;
     /// From now on the one beside is the one in use.

@@ -1,4 +1,4 @@
-//! Whether the engine is open, and whether it can be trusted: what one incarnation of the writer leaves to the next.
+//! The state of the engine that one incarnation of the writer leaves to the next: whether it is open, and whether it can be trusted.
 
 // Decision: A commit in doubt closes the engine.
 // Decision: A commit ends before its successor begins.
@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use super::checked::Checked;
 use super::engine::OpenFault;
+use super::log::Handovers;
 use super::reader_state::OpenEngine;
 use crate::num::as_millis;
 
-/// How long a writer that was replaced during its commit may take to end it.
+/// The longest time that a writer that was replaced during its commit may take to end it.
 const COMMIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// A commit that takes this long is told of, and further writes are refused until it has ended.
@@ -39,6 +40,8 @@ pub(super) enum EngineState {
 /// The state behind a lock, with the event "a commit has ended".
 #[derive(Default)]
 pub(super) struct EngineLock {
+    /// The writes that the next incarnation may get again, if the writer dies now.
+    pub(super) handovers: Handovers,
     state: Mutex<EngineState>,
     commit_ended: Condvar,
     /// The current commit.
@@ -74,16 +77,16 @@ impl CommitAge {
     }
 }
 
-/// A part of a commit, and how long the process had run when it was seen first.
+/// A piece of work that may hang, as a part of a commit, and how long the process had run when it was seen first.
 #[derive(Debug, Default)]
-struct SeenPart {
+pub(super) struct SeenPart {
     begun: Option<Instant>,
     ran: Duration,
 }
 
 impl SeenPart {
     /// For how long the part that began then has been seen, if there is one.
-    fn age(&mut self, begun: Option<Instant>, ran: Duration) -> Option<Duration> {
+    pub(super) fn age(&mut self, begun: Option<Instant>, ran: Duration) -> Option<Duration> {
         if self.begun != begun {
             *self = Self { begun, ran };
         }

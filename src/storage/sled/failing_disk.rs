@@ -1,5 +1,5 @@
-//! A disk that does not take what is written: while it fails, writes are refused and reads go on, and a probe looks whether it
-//! takes writes again.
+//! A disk that does not take what is written, or does not answer at all: while it fails, writes are refused and reads go on, and a
+//! probe looks whether it takes writes again.
 
 // Decision: A failing disk refuses writes and nothing else.
 
@@ -16,7 +16,9 @@ use tokio::time::Instant;
 
 use super::commit::FAILING_SYNC;
 use super::holder::Holder;
+use super::look_clock::LOOK_LIMIT;
 use crate::incidents::{Incident, IncidentKind, STORAGE};
+use crate::plain_file;
 use crate::storage::StoreError;
 use crate::storage::journal::{JournalError, is_full};
 use crate::supervision::{Faults, contain};
@@ -30,7 +32,7 @@ const SETTLED: Duration = Duration::from_secs(10);
 /// The bytes that a probe writes.
 const PROBE: [u8; 4096] = [0x55; 4096];
 
-/// Whether the disk takes what is written into the data folder.
+/// Knows whether the disk takes what is written into the data folder.
 pub(super) struct FailingDisk {
     folder: PathBuf,
     state: Mutex<DiskState>,
@@ -180,6 +182,8 @@ impl FailingDisk {
     fn probe(&self) -> Probed {
         let path = self.folder.join("probe");
         let probe = || {
+            // A write begins with this call, so a disk on which it hangs does not work. Its result does not matter.
+            drop(rustix::fs::statvfs(&self.folder));
             // A file of its own each time: a sync after a failed one says nothing about the same file.
             let file = OpenOptions::new()
                 .write(true)
@@ -189,9 +193,9 @@ impl FailingDisk {
             file.sync_all()?;
             fs::File::open(&self.folder)?.sync_all()
         };
-        drop(fs::remove_file(&path));
+        drop(plain_file::remove(&path));
         let probed = Probed::of(probe());
-        drop(fs::remove_file(&path));
+        drop(plain_file::remove(&path));
         probed
     }
 
@@ -239,6 +243,21 @@ impl Holder {
         };
         let thread = std::thread::Builder::new().name("disk-probe".to_owned());
         self.disk.probe_by(|| thread.spawn(probing).map(drop));
+    }
+
+    /// A look at the room on the disk that hangs is an error of the disk, once for each. `ran` is how long the process has run by
+    /// now, without its pauses.
+    pub(super) fn notice_hanging_look(self: &Arc<Self>, ran: Duration, faults: &Faults) {
+        if !self.space.clock.hangs(ran) {
+            return;
+        }
+        let seconds = LOOK_LIMIT.as_secs();
+        let told = format!("no answer of the file system for {seconds} s");
+        let error = JournalError::Io {
+            path: self.disk.folder.clone(),
+            source: io::Error::new(io::ErrorKind::TimedOut, told),
+        };
+        self.disk_fails(&error, faults);
     }
 
     fn probe_disk(&self, mut pause: Duration, faults: &Faults) {

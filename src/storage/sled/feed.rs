@@ -2,64 +2,21 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use super::data_folder::DataFolder;
 use super::holder::Holder;
-use super::reader_state::Progress;
+use super::snapshots::first_change;
 use super::store::SledStore;
 use crate::num::{as_millis, as_u64};
 use crate::storage::feed::{ChangesPage, FeedStep, PAST_BYTES_MAX};
-use crate::storage::journal::{JournalError, JournalFiles, Reach, Snapshot, StoreId};
+use crate::storage::journal::{JournalError, JournalFiles, StoreId};
 use crate::storage::{StoreError, unix_ms};
 
 /// The most readings of the journal at a time; others wait for their turn, and often find then what the one before has read.
 pub(super) const PAGES_READ_MAX: usize = 1;
 
-/// So many changes before a page are read, too: an update that an old release made in the millisecond of the creation is known
+/// The number of changes before a page that are read, too: an update that an old release made in the millisecond of the creation is known
 /// by the change that created.
 const CHANGES_BEFORE: u64 = 1_000;
-
-/// The last change on the disk, which can be waited for.
-#[derive(Debug)]
-pub(crate) struct LastChange(watch::Receiver<Progress>);
-
-impl LastChange {
-    pub(super) fn of(progress: &watch::Sender<Progress>) -> Self {
-        Self(progress.subscribe())
-    }
-
-    /// Waits for another one, and returns its number. `None` if the store is gone.
-    pub(crate) async fn next(&mut self) -> Option<u64> {
-        self.0.changed().await.ok()?;
-        Some(self.now())
-    }
-
-    /// Its number.
-    pub(crate) fn now(&mut self) -> u64 {
-        self.0.borrow_and_update().durable
-    }
-}
-
-/// The last change of a store that a test stands for.
-#[cfg(test)]
-#[derive(Debug)]
-pub(crate) struct TestProgress(watch::Sender<Progress>);
-
-#[cfg(test)]
-impl TestProgress {
-    pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(Progress::default()))
-    }
-
-    pub(crate) fn set(&self, durable: u64) {
-        self.0.send_modify(|progress| progress.durable = durable);
-    }
-
-    pub(crate) fn last_change(&self) -> LastChange {
-        LastChange::of(&self.0)
-    }
-}
 
 /// The end of a reading.
 #[derive(Debug, thiserror::Error)]
@@ -79,13 +36,7 @@ fn read_page(
     until: u64,
 ) -> Result<Option<Arc<ChangesPage>>, JournalError> {
     let files = JournalFiles::find(&data.journal(), store)?;
-    let first = match files.first() {
-        Some(first) => first,
-        // The journal begins after the newest snapshot.
-        None => Snapshot::find(&data.snapshots(), store)?
-            .first()
-            .map_or(1, |snapshot| snapshot.seq.saturating_add(1)),
-    };
+    let first = first_change(&files, data, store)?;
     if first > after.saturating_add(1) {
         return Ok(None);
     }
@@ -110,8 +61,11 @@ fn read_page(
     });
     let page = ChangesPage::behind(after, page);
     match read {
-        Ok(Reach::Damage { last, error }) if last < until && page.is_none() => Err(error),
-        Ok(Reach::End(_) | Reach::Damage { .. }) | Err(PageEnd::Full) => Ok(page),
+        Ok(reach) => match files.shortfall(reach, until, until) {
+            Some(error) if page.is_none() => Err(error),
+            Some(_) | None => Ok(page),
+        },
+        Err(PageEnd::Full) => Ok(page),
         Err(PageEnd::Journal(error)) => Err(error),
     }
 }
@@ -125,7 +79,7 @@ impl SledStore {
             Some(0) => FeedStep::UpToDate,
             Some(behind) if behind > history => FeedStep::Gone,
             Some(_) => {
-                let page = self.holder.recent.page(after);
+                let page = self.holder.readers.recent.page(after);
                 page.map_or(FeedStep::Past, |page| {
                     step_to(page, after, oldest(&self.holder))
                 })
@@ -163,7 +117,7 @@ fn read_past(holder: &Holder, after: u64) -> Result<FeedStep, StoreError> {
     if until == after {
         return Ok(FeedStep::UpToDate);
     }
-    let read = || read_page(&holder.data, store, after, until);
+    let read = || read_page(&holder.files.data, store, after, until);
     let is_gone =
         |read: &Result<_, JournalError>| read.as_ref().is_err_and(JournalError::is_vanished);
     let page = match JournalFiles::beside_daemon(read, is_gone) {
@@ -183,7 +137,7 @@ fn read_past(holder: &Holder, after: u64) -> Result<FeedStep, StoreError> {
     };
     let step = step_to(page, after, oldest(holder));
     if let FeedStep::Page(page) = &step {
-        holder.recent.add_past(page);
+        holder.readers.recent.add_past(page);
     }
     Ok(step)
 }

@@ -1,256 +1,20 @@
 //! Answers a query in the way that the planner has chosen.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeSet;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::checked::Tally;
-use super::holder::Holder;
-use super::index_reading::{IndexReader, WalkedPage};
-use super::index_sets::gather;
 use super::message::StoreMessage;
-use super::page::{self, OrderedRecords, PageRead};
-use super::planning::{PartReaders, with_facts};
+use super::query_counts::QueryPlan;
+use super::query_look::{PICK_RECORDS_MAX, QueryLook, look};
 use super::reader_state::OpenEngine;
-use super::scan::{ScanLimitCounts, ScanSource};
+use super::scan::ScanSource;
 use super::store::{SledStore, record};
-use crate::num::as_u64;
-use crate::record::{Declared, ListQuery, Record, RecordId, Schema, Selection, Slice};
-use crate::storage::plan::{IndexSet, Plan, PlanFacts};
+use crate::record::{Declared, ListQuery, Record, RecordId, Schema, Selection};
 use crate::storage::{CollectionId, ListPage, ScanLimit, StoreError, Unserved};
 
-/// How often a page is read while groups are applied, before the writer is asked to read it between two groups.
+/// The most times that a page is read while groups are applied, before the writer is asked to read it between two groups.
 const PAGE_TRIES: u32 = 3;
-/// The number of records read by id without a pause for other requests.
-const PICK_RECORDS_MAX: usize = 32;
-
-/// The most records that an index may name to be looked at without a thread of their own.
-const GATHER_RECORDS_MAX: usize = 1_024;
-
-/// The kind of a plan, as it is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum QueryPlan {
-    Page,
-    Ids,
-    Index,
-    Scan,
-}
-
-impl QueryPlan {
-    const ALL: [Self; 4] = [Self::Page, Self::Ids, Self::Index, Self::Scan];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Page => "page",
-            Self::Ids => "ids",
-            Self::Index => "index",
-            Self::Scan => "scan",
-        }
-    }
-}
-
-/// The number of queries for each kind of plan.
-#[derive(Debug, Default)]
-pub(super) struct QueryCounts {
-    plans: [AtomicU64; QueryPlan::ALL.len()],
-    refused_histories: AtomicU64,
-    pub(super) limits: ScanLimitCounts,
-    /// The number of scans, by resource and by a field that an index would have to have.
-    pub(super) scans: Mutex<BTreeMap<(String, String), u64>>,
-}
-
-impl QueryCounts {
-    pub(super) fn refuse_history(&self) {
-        self.refused_histories.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn refused_histories(&self) -> u64 {
-        self.refused_histories.load(Ordering::Relaxed)
-    }
-
-    fn count(&self, plan: QueryPlan) {
-        let mut plans = QueryPlan::ALL.iter().zip(&self.plans);
-        if let Some((_, count)) = plans.find(|(kind, _)| **kind == plan) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn read(&self) -> [(&'static str, u64); QueryPlan::ALL.len()] {
-        let mut plans = QueryPlan::ALL.iter().zip(&self.plans);
-        QueryPlan::ALL.map(|_| {
-            let next = plans.next();
-            next.map_or(("", 0), |(plan, count)| {
-                (plan.name(), count.load(Ordering::Relaxed))
-            })
-        })
-    }
-}
-
-/// The result of a look at the view for a query.
-#[derive(Debug)]
-pub(super) enum QueryLook {
-    /// The page.
-    Page { page: ListPage, plan: QueryPlan },
-    /// All records that matched are among these, after the resource's last change `seq`.
-    Among {
-        ids: Vec<RecordId>,
-        seq: u64,
-        plan: QueryPlan,
-    },
-    /// The records of the page, which are too long to be read at once.
-    Walked {
-        page: WalkedPage,
-        plan: QueryPlan,
-        seq: u64,
-    },
-    /// All records that match are among those of this set, whose indexes have these names.
-    Set {
-        names: Vec<String>,
-        set: IndexSet,
-        why: Unserved,
-    },
-    /// Only a look at all records can tell.
-    Unknown(Unserved),
-}
-
-impl QueryLook {
-    /// The reason why all records have to be looked at, if they have to.
-    pub(super) fn unserved(&self) -> Option<&Unserved> {
-        match self {
-            Self::Unknown(why) => Some(why),
-            Self::Page { .. } | Self::Among { .. } | Self::Walked { .. } | Self::Set { .. } => None,
-        }
-    }
-}
-
-/// Looks for the page of a query, as far as that takes no long time. The caller makes sure that no group is applied meanwhile.
-pub(super) fn look(
-    open: &OpenEngine,
-    holder: &Holder,
-    collection: CollectionId,
-    query: &ListQuery,
-) -> Result<QueryLook, StoreError> {
-    with_facts(open, holder, collection, |facts, reader| {
-        look_by(
-            open,
-            holder.readers.tally(collection),
-            collection,
-            query,
-            (facts, reader),
-        )
-    })
-}
-
-/// The same by what the planner knows.
-fn look_by(
-    open: &OpenEngine,
-    tally: Tally,
-    collection: CollectionId,
-    query: &ListQuery,
-    (facts, reader): (&PlanFacts<'_>, &PartReaders<'_>),
-) -> Result<QueryLook, StoreError> {
-    let unserved = || Unserved::new(query, facts.indexes);
-    let set = match Plan::of(query, facts) {
-        Plan::Page { slice, descending } => {
-            let catalog = open.indexes.load();
-            let records = OrderedRecords {
-                engine: &*open.engine,
-                collection,
-                counts: catalog.records(collection),
-            };
-            return in_order(&records, tally, query, (slice, descending));
-        }
-        Plan::Pick(ids) => {
-            let plan = QueryPlan::Ids;
-            let seq = tally.seq;
-            return Ok(QueryLook::Among { ids, seq, plan });
-        }
-        Plan::Scan => return Ok(QueryLook::Unknown(unserved())),
-        Plan::Walk(part) => {
-            let Some(reader) = reader(&part) else {
-                return Ok(QueryLook::Unknown(unserved()));
-            };
-            if let Some(walked) = reader.page(&part, query, tally.records)? {
-                return walked.read(&reader, query, tally.seq);
-            }
-            if !part.searched {
-                return Ok(QueryLook::Unknown(unserved()));
-            }
-            IndexSet::Part(part)
-        }
-        Plan::Gather(set) => set,
-    };
-    let (plan, seq) = (QueryPlan::Index, tally.seq);
-    if let Some(ids) = gather(&set, reader, GATHER_RECORDS_MAX)? {
-        return Ok(QueryLook::Among { ids, seq, plan });
-    }
-    let names = facts.indexes.iter().map(|index| index.name()).collect();
-    let why = unserved();
-    Ok(QueryLook::Set { names, set, why })
-}
-
-/// The page of a query for all records in the order of ids, or in the reverse.
-fn in_order(
-    records: &OrderedRecords<'_>,
-    tally: Tally,
-    query: &ListQuery,
-    (slice, descending): (Slice, bool),
-) -> Result<QueryLook, StoreError> {
-    let (plan, seq) = (QueryPlan::Page, tally.seq);
-    let after = query.after().map(|position| &position.id);
-    Ok(
-        match page::read(records, tally, slice, after, descending)? {
-            PageRead::Page(mut page) => {
-                page.looked = as_u64(page.records.len());
-                page.total = page
-                    .total
-                    .filter(|_| after.is_none() || query.wants_total());
-                QueryLook::Page { page, plan }
-            }
-            PageRead::Long(page) => QueryLook::Walked { page, plan, seq },
-            PageRead::Unknown => QueryLook::Unknown(Unserved::default()),
-        },
-    )
-}
-
-impl WalkedPage {
-    /// Reads the records of the page, unless they are too many bytes to be read at once.
-    fn read(
-        self,
-        reader: &IndexReader<'_>,
-        query: &ListQuery,
-        seq: u64,
-    ) -> Result<QueryLook, StoreError> {
-        let plan = QueryPlan::Index;
-        let (mut records, mut bytes) = (Vec::with_capacity(self.ids.len()), 0);
-        for chunk in self.ids.chunks(PICK_RECORDS_MAX) {
-            for record in reader.records(chunk)? {
-                bytes += record.json.len();
-                records.push(record);
-            }
-            if bytes > page::PAGE_BYTES_MAX {
-                let page = self;
-                return Ok(QueryLook::Walked { page, plan, seq });
-            }
-        }
-        let page = self.of(records, query, seq);
-        Ok(QueryLook::Page { page, plan })
-    }
-
-    /// The page with these records.
-    fn of(&self, records: Vec<Record>, query: &ListQuery, seq: u64) -> ListPage {
-        let end = self.start.saturating_add(as_u64(self.ids.len()));
-        ListPage {
-            records,
-            more: self.total > end,
-            total: query.wants_total().then_some(self.total),
-            seq,
-            looked: as_u64(self.ids.len()),
-        }
-    }
-}
 
 impl SledStore {
     /// Finds the page that a query asks for.
@@ -259,7 +23,14 @@ impl SledStore {
         collection: CollectionId,
         query: &ListQuery,
     ) -> Result<ListPage, StoreError> {
-        if self.holder.known.load().name(collection).is_none() {
+        if self
+            .holder
+            .resources
+            .known
+            .load()
+            .name(collection)
+            .is_none()
+        {
             // It is proposed: the daemon asks for it before anybody else does.
             return Ok(ListPage::default());
         }
@@ -296,8 +67,7 @@ impl SledStore {
                 self.queries.count(QueryPlan::Index);
                 let selection = Selection::new(query.clone());
                 let among = (ScanSource::Set { names, set }, why);
-                self.scan(collection, among, selection, Selection::visit)
-                    .await?
+                self.scan(collection, among, selection).await?
             }
             QueryLook::Unknown(why) => self.select(collection, query, why).await?,
         };
@@ -360,13 +130,12 @@ impl SledStore {
         }
         let source = ScanSource::From(query.first_id().cloned());
         let selection = Selection::new(query.clone());
-        self.scan(collection, (source, why), selection, Selection::visit)
-            .await
+        self.scan(collection, (source, why), selection).await
     }
 
     /// Counts a scan for each field that an index would have to have.
     fn count_scan(&self, collection: CollectionId, fields: &[String]) {
-        let known = self.holder.known.load();
+        let known = self.holder.resources.known.load();
         let Some(resource) = known.name(collection) else {
             return;
         };

@@ -7,12 +7,18 @@ use crate::storage::journal::JournalError;
 /// One thing that is not as it was written. Each text says what becomes of it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderFault {
-    #[error("one of the two marks can't be read: the daemon writes it again when it starts")]
+    #[error(
+        "a copy of the marks can't be read or is missing: the daemon writes it again when it starts"
+    )]
     Mark,
     #[error(
         "the file marks can't be read: without it nobody knows where the journal should end; the daemon compares the journal with the view when it starts"
     )]
     Marks,
+    #[error(
+        "the file marks is another store's: the daemon compares the journal with the view when it starts, and writes it again"
+    )]
+    ForeignMarks,
     #[error("{0}: the daemon makes a new snapshot in its place while it runs")]
     Snapshot(JournalError),
     #[error("{0}: the frames behind this head are whole, and nothing is lost")]

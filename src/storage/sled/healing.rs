@@ -262,7 +262,7 @@ impl Healing {
         };
         rows.gauges(
             "perennial_storage_healing_active",
-            "Tasks that bring the store into order, or read it through, and run now",
+            "Tasks running now that repair the store or read all of it",
             of(|_| 1),
         );
         rows.gauges(
@@ -278,7 +278,7 @@ impl Healing {
         let ended = TaskKind::ALL.iter().zip(&self.ended);
         rows.counters(
             "perennial_storage_healing_ended",
-            "Tasks that ended, well or not",
+            "Tasks that have ended, with or without success",
             ended.map(|(kind, ended)| ([("task", kind.name())], ended.load(Ordering::Relaxed))),
         );
     }

@@ -1,45 +1,35 @@
-//! What outlives each incarnation of the writer: the store, opened once and lent to each of them, and what readers see.
+//! Holds what outlives the incarnations of the writer: the store, which is opened once and lent to each, and the state for readers.
 //!
 //! A commit that fails or panics leaves the store in *doubt*: it is taken away from readers, and opened
 //! again before anybody reads it.
 
-use std::io;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::answers::AnswerCounts;
 use super::archiving::Archiving;
-use super::attempts::Attempt;
-use super::candidate::NextResources;
+use super::attempts::OpeningAttempts;
 use super::checked::Checked;
 use super::data_folder::{self, DataFolder};
+use super::declaring::DeclaredResources;
 use super::engine::{OpenFault, Opener};
 use super::engine_state::{EngineLock, EngineState};
 use super::failing_disk::FailingDisk;
-use super::folder_use::FolderUse;
 use super::healing::Healing;
 use super::index_building::IndexWork;
 use super::index_catalog::IndexCatalog;
-use super::known::KnownResources;
+use super::journal_upkeep::JournalUpkeep;
 use super::limits::SharedLimits;
-use super::log::Handovers;
-use super::one_at_a_time::OneAtATime;
 use super::opening::{CommitLog, Opening};
 use super::reader_state::{OpenEngine, ReaderState};
-use super::snapshots;
 use super::space::Space;
+use super::store_files::StoreFiles;
 use super::stored_fit;
-use crate::incidents::Incidents;
-use crate::num::as_u64;
+use crate::incidents::{Incident, IncidentKind, Incidents, STORAGE};
 use crate::storage::fit::Resources;
-use crate::storage::journal::{JournalFiles, Snapshot, StoreId};
-use crate::storage::{OldestMoment, RecentChanges};
-use crate::telemetry::Counter;
 
 /// The time that readers have to release an engine that is to be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -47,41 +37,19 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 const CLOSE_PAUSE: Duration = Duration::from_millis(1);
 /// The engine and its state, shared by the writer and all readers.
 pub(super) struct Holder {
-    pub(super) opener: Box<dyn Opener>,
-    pub(super) data: DataFolder,
-    /// The resources, and which of them are declared.
-    pub(super) known: ArcSwap<KnownResources>,
-    /// Those that are to be declared next.
-    pub(super) candidate: ArcSwapOption<NextResources>,
+    pub(super) files: StoreFiles,
+    pub(super) resources: DeclaredResources,
     /// The limits that may change.
     pub(super) limits: SharedLimits,
     pub(super) space: Space,
     pub(super) disk: FailingDisk,
-    pub(super) archiving: Option<Arc<Archiving>>,
     pub(super) healing: Healing,
     pub(super) engine: EngineLock,
     pub(super) readers: ReaderState,
-    folder_use: Mutex<Option<FolderUse>>,
-    /// The newest changes, for feeds.
-    pub(super) recent: Arc<RecentChanges>,
-    /// The store that was open before, if one was.
-    before: Mutex<Option<StoreId>>,
-    /// The short form of the store's id, which stays the same: another store is not opened later.
-    pub(super) mark: OnceLock<String>,
-    pub(super) attempt: Mutex<Attempt>,
-    pub(super) attempt_changed: Condvar,
-    view_in_doubt: AtomicBool,
-    segment_is_damaged: AtomicBool,
-    pub(super) snapshotting: OneAtATime,
-    /// Folders of what was moved aside that were removed.
-    pub(super) removed_aside: Counter,
-    /// The bytes that the journal has grown by since the last snapshot.
-    journal_bytes: AtomicU64,
+    pub(super) attempts: OpeningAttempts,
+    pub(super) journal: JournalUpkeep,
     pub(super) index_work: IndexWork,
-    pub(super) handovers: Handovers,
     pub(super) answer_counts: AnswerCounts,
-    /// The oldest moment to which the store can be restored.
-    pub(super) oldest: Mutex<Option<OldestMoment>>,
 }
 
 impl Holder {
@@ -96,31 +64,17 @@ impl Holder {
     ) -> Self {
         Self {
             disk: FailingDisk::new(&data.path),
-            opener,
-            data,
-            known: ArcSwap::from_pointee(KnownResources::new(resources)),
-            candidate: ArcSwapOption::empty(),
+            files: StoreFiles::new(data, opener),
+            resources: DeclaredResources::new(resources),
             limits,
             space,
-            archiving: archiving.map(Arc::new),
             healing: Healing::new(incidents),
             engine: EngineLock::default(),
             readers: ReaderState::default(),
-            folder_use: Mutex::new(None),
-            recent: Arc::default(),
-            before: Mutex::new(None),
-            mark: OnceLock::new(),
-            attempt: Mutex::default(),
-            attempt_changed: Condvar::new(),
-            view_in_doubt: AtomicBool::new(false),
-            segment_is_damaged: AtomicBool::new(false),
-            snapshotting: OneAtATime::default(),
-            removed_aside: Counter::default(),
-            journal_bytes: AtomicU64::new(0),
+            attempts: OpeningAttempts::default(),
+            journal: JournalUpkeep::new(archiving),
             index_work: IndexWork::default(),
-            handovers: Handovers::default(),
             answer_counts: AnswerCounts::default(),
-            oldest: Mutex::new(None),
         }
     }
 
@@ -140,31 +94,30 @@ impl Holder {
             }
             EngineState::Closed => {}
         }
-        self.take_folder()?;
+        self.files.take(&self.healing.incidents)?;
         let durable = self.readers.progress().borrow().durable;
-        let before = *self.before.lock();
-        let known = self.known.load_full();
+        let before = self.files.before();
+        let known = self.resources.known.load_full();
         let names = known.names();
         let opening = Opening {
             resources: &known.declared(),
-            data: &self.data,
-            opener: &*self.opener,
+            data: &self.files.data,
+            opener: &*self.files.opener,
             collections: &names,
             log_keep: self.limits.now().log_keep,
-            log_needed: self.handovers.needed_from(),
+            log_needed: self.engine.handovers.needed_from(),
             before: before.map(|store| (store, durable)),
-            view_in_doubt: self.view_in_doubt.load(Ordering::SeqCst),
+            view_in_doubt: self.files.is_view_in_doubt(),
             healing: &self.healing,
+            tidy: &|| self.files.tidy(),
         };
+        let begun = data_folder::aside_time();
         let opened = opening.run();
-        self.limit_aside();
+        self.files.limit_aside(begun);
         let opened = opened?;
-        self.journal_bytes
-            .store(opened.journal_bytes, Ordering::Relaxed);
-        self.view_in_doubt.store(false, Ordering::SeqCst);
+        self.journal.set_growth(opened.journal_bytes);
         let store = opened.log.mark.store;
-        *self.before.lock() = Some(store);
-        self.mark.get_or_init(|| store.mark());
+        self.files.opened(&opened.log.mark);
         let era = self.readers.progress().borrow().era + 1;
         let open = Arc::new(OpenEngine {
             indexes: ArcSwap::from_pointee(IndexCatalog::read(&*opened.engine)?),
@@ -174,13 +127,14 @@ impl Holder {
             unapplied: ArcSwapOption::empty(),
             log: Arc::new(Mutex::new(opened.log)),
         });
-        self.look_how_far_back(store);
+        self.journal.look_how_far_back(&self.files.data, store);
         let names = open.engine.collections();
-        self.known.rcu(|known| known.with_names(&names));
-        if let Err(fault) = stored_fit::ids(&*open.engine, &self.known.load().declared()) {
+        self.resources.known.rcu(|known| known.with_names(&names));
+        if let Err(fault) = stored_fit::ids(&*open.engine, &self.resources.known.load().declared())
+        {
             // What can't be read now can't be read next time either: then the view is made again.
             let unreadable = matches!(fault, OpenFault::View(_));
-            self.view_in_doubt.store(unreadable, Ordering::SeqCst);
+            self.files.view_fails(unreadable);
             self.close_cleanly(open);
             return Err(fault);
         }
@@ -194,24 +148,6 @@ impl Holder {
         self.index_work.wake();
         if era == 1 {
             stored_fit::tell_undeclared(self, |_| true);
-        }
-        Ok(())
-    }
-
-    fn take_folder(&self) -> Result<(), OpenFault> {
-        let mut folder = self.folder_use.lock();
-        if !folder
-            .as_ref()
-            .is_some_and(|folder| folder.is_of(&self.data.path))
-        {
-            *folder = None;
-            *folder = Some(FolderUse::begin(&self.data.path, &self.healing.incidents)?);
-            self.opener.tidy().map_err(OpenFault::Io)?;
-            Snapshot::remove_unfinished(&self.data.snapshots())?;
-        }
-        // A sync may have failed, in this process or in one that was killed.
-        if let Err(error) = JournalFiles::forget_cached(&self.data.journal()) {
-            tracing::warn!(%error, "the kernel's cache of the journal could not be dropped; it may differ from the disk");
         }
         Ok(())
     }
@@ -230,7 +166,7 @@ impl Holder {
     ) -> bool {
         let swapped = self.engine.replace(new, checked, holds);
         if swapped {
-            self.opener.switch();
+            self.files.opener.switch();
             self.readers.publish(new, checked);
             self.index_work.wake();
         }
@@ -243,20 +179,6 @@ impl Holder {
         self.engine.doubt();
     }
 
-    /// Notes that a group may be in the view in part: the view must be made again, by this process or the next.
-    pub(super) fn doubt_view(&self, log: &mut CommitLog) {
-        self.view_in_doubt.store(true, Ordering::SeqCst);
-        log.mark.boot = 0;
-        if let Err(error) = log.marks.write(&log.mark) {
-            tracing::warn!(%error, "the view is in doubt, and that could not be written down");
-        }
-    }
-
-    /// Whether it was closed for good.
-    pub(super) fn is_closed(&self) -> bool {
-        self.attempt.lock().closed
-    }
-
     /// Closes the store for good. Blocks until everything is on the disk. An open that takes long is not waited for: it has
     /// acknowledged nothing, but it keeps the lock until the process ends.
     pub(super) fn close(&self) {
@@ -266,8 +188,30 @@ impl Holder {
         if let Some(open) = self.engine.take() {
             self.close_cleanly(open);
         }
-        if ended && let Some(folder) = self.folder_use.lock().take() {
-            folder.end();
+        if ended {
+            self.files.give_back();
+        }
+    }
+
+    /// Writes the file of the marks again if it was removed or damaged while the store uses it.
+    pub(super) fn look_at_marks(&self) {
+        let put_back = self.look(|open| {
+            let log = &mut *open.log.lock();
+            self.files.put_marks_back(log)
+        });
+        match put_back {
+            Some(Ok(true)) => {
+                let what = "the marks of the last acknowledged change were removed or damaged while they were in use";
+                let done = "they were written again";
+                tracing::warn!(folder = %self.files.data.path.display(), "{what}: {done}");
+                let incident = Incident::new(IncidentKind::DamagedMark, STORAGE, what, done);
+                let file = self.files.data.path.join("marks");
+                self.healing.incidents.add(incident.of_file(&file));
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the file of the marks could not be looked at or written again");
+            }
+            Some(Ok(false)) | None => {}
         }
     }
 
@@ -280,63 +224,16 @@ impl Holder {
         };
         let mut log = log.lock();
         // sled syncs nothing itself. Only what is on the disk is closed cleanly.
-        let synced = self.opener.sync().map_err(OpenFault::Io);
+        let synced = self.files.opener.sync().map_err(OpenFault::Io);
         let synced = synced.and_then(|()| {
             log.mark.clean = log.mark.boot != 0;
+            self.files.put_marks_back(&mut log)?;
             let mark = log.mark;
             Ok(log.marks.write_both(&mark)?)
         });
         if let Err(fault) = synced {
             tracing::warn!(%fault, "the store was not closed cleanly: the view may be made again at the next start");
         }
-    }
-
-    /// Notes the oldest moment to which the store can be restored.
-    pub(super) fn look_how_far_back(&self, store: StoreId) {
-        match snapshots::oldest_moment(&self.data, store) {
-            Ok(oldest) => *self.oldest.lock() = oldest,
-            Err(error) => {
-                tracing::debug!(%error, "the files of the store could not be looked through");
-            }
-        }
-    }
-
-    /// Moves a file of the store aside.
-    pub(super) fn move_aside(&self, path: &Path, why: &str) -> io::Result<()> {
-        data_folder::move_aside(&self.data.path, path, why)
-    }
-
-    /// Removes the oldest of what was moved aside, if there is too much of it.
-    pub(super) fn limit_aside(&self) {
-        match self.data.limit_aside() {
-            Ok(removed) => {
-                self.removed_aside.inc_by(as_u64(removed));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what was moved aside can't be looked through or removed: it may fill the disk");
-            }
-        }
-    }
-
-    /// Makes the next group begin a new file of the journal, since the current one is damaged.
-    pub(super) fn leave_segment(&self) {
-        self.segment_is_damaged.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether the next group begins a new file of the journal. Asked once for each group.
-    pub(super) fn takes_new_segment(&self) -> bool {
-        self.segment_is_damaged.load(Ordering::Relaxed)
-            && self.segment_is_damaged.swap(false, Ordering::SeqCst)
-    }
-
-    /// Notes that the journal has grown, and returns by how much since the last snapshot.
-    pub(super) fn grown(&self, bytes: u64) -> u64 {
-        self.journal_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
-    }
-
-    /// Notes that a snapshot is being made: the next one is due when the journal has grown again.
-    pub(super) fn forget_growth(&self) {
-        self.journal_bytes.store(0, Ordering::Relaxed);
     }
 }
 

@@ -16,6 +16,7 @@ use super::engine::{EngineError, Group, Keyspace, following};
 use super::healing::{HealingTask, TaskKind};
 use super::holder::Holder;
 use super::index_catalog::{IndexState, KeptIndex};
+use super::index_declaring::TriedIndexes;
 use super::message::StoreMessage;
 use super::page::{self, CHUNK_BYTES, CHUNK_RECORDS};
 use super::read_error::ReadError;
@@ -40,7 +41,7 @@ const BLOCKS_AT_ONCE: usize = 8;
 /// The result of one step of the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IndexStep {
-    /// There is more to do. So many bytes of records were added to an index.
+    /// There is more to do. Has the number of bytes of records that were added to an index.
     More {
         added: u64,
     },
@@ -49,9 +50,11 @@ pub(super) enum IndexStep {
     Done,
 }
 
-/// Tells the thread in the background that there may be work.
+/// The work on indexes that is done in the background: tells the thread there that there may be some.
 #[derive(Debug, Default)]
 pub(super) struct IndexWork {
+    /// The indexes that were made to try a candidate.
+    pub(super) tried: Mutex<TriedIndexes>,
     wanted: Mutex<Wanted>,
     changed: Condvar,
     /// Whether the last step could not read the view.
@@ -93,7 +96,7 @@ impl IndexWork {
     /// Notes that a step has read the view.
     fn reads(&self) {
         if self.failing.swap(false, Ordering::Relaxed) {
-            tracing::info!("indexes are built and removed again");
+            tracing::info!("building and removing indexes works again");
         }
     }
 
@@ -127,7 +130,7 @@ pub(super) fn in_background(store: &SledStore) {
                 count_keys(&holder);
             };
             if let Err(panic) = contain(work) {
-                tracing::error!(%panic, "looking after the indexes ended in a panic");
+                tracing::error!(%panic, "the thread that builds and counts indexes panicked");
             }
         }
     };
@@ -249,7 +252,7 @@ impl Writer {
                 Ok(IndexStep::Later)
             }
             ReadError::Engine(EngineError::Failed(_)) | ReadError::Damaged { .. } => {
-                self.holder.doubt_view(&mut open.log.lock());
+                self.holder.files.doubt_view(&mut open.log.lock());
                 self.holder.doubt();
                 Err(format!("{error}: the view is made again").into())
             }

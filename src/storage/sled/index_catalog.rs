@@ -16,6 +16,7 @@ use super::block_counts::{BlockCounts, CountedKeys};
 use super::engine::{Engine, Group, Keyspace};
 use super::read_error::ReadError;
 use super::stored_record::{Damaged, Fields};
+use crate::num::as_u16;
 use crate::record::RecordIndex;
 use crate::storage::CollectionId;
 use crate::storage::fit::Resources;
@@ -72,6 +73,11 @@ impl KeptIndex {
         [&self.number.to_be_bytes(), entry, record].concat()
     }
 
+    /// Whether a key of the tree is one of its keys.
+    pub(super) fn has(&self, key: &[u8]) -> bool {
+        key.starts_with(&self.number.to_be_bytes())
+    }
+
     /// All its keys.
     pub(super) fn keys(&self, collection: CollectionId) -> CountedKeys {
         CountedKeys {
@@ -88,7 +94,7 @@ impl KeptIndex {
             IndexState::Dropping => (2, &[][..]),
         };
         let name = self.index.name();
-        let length = u16::try_from(name.len()).unwrap_or(u16::MAX).to_be_bytes();
+        let length = as_u16(name.len()).to_be_bytes();
         let value = [&[state], &length[..], name.as_bytes(), from].concat();
         group.put(Keyspace::Meta, state_key(resource, self.number), value);
     }

@@ -15,19 +15,41 @@ use crate::record::RecordIndex;
 use crate::storage::CollectionId;
 use crate::supervision::BoxError;
 
-const NEW: &str = "an index is new, and is built";
-const LIMITED: &str = "an index is new, and is built; until it is complete, unique is enforced only among the records that it has and those that are written from now on";
-const TRIED: &str =
-    "an index is built, to see whether its values can be unique; if not, it is removed again";
+/// The reason why an index has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IndexNeed {
+    /// It is declared.
+    Declared,
+    /// It tells whether a candidate can be declared.
+    Tried,
+}
+
+impl IndexNeed {
+    /// The text for the log when such an index is new.
+    fn told(self, index: &RecordIndex) -> &'static str {
+        match self {
+            Self::Declared if index.unique => {
+                "an index is new, and is built; until it is complete, unique is enforced only among the records that it has and those that are written from now on"
+            }
+            Self::Declared => "an index is new, and is built",
+            Self::Tried => {
+                "an index is built, to see whether the records fit other settings; if not, it is removed again"
+            }
+        }
+    }
+}
 
 /// The opening of the engine and the version of the declaration that its indexes are in line with.
 pub(super) type DeclaredIndexes = (u64, u64);
+
+/// The indexes that were made to try a candidate, by the names of their keys, until they are declared or removed.
+pub(super) type TriedIndexes = BTreeSet<(CollectionId, String)>;
 
 impl Writer {
     /// Begins the indexes that are declared and not there yet, and ends those that are not declared any more, unless that was
     /// done for this declaration.
     pub(super) fn follow_declaration(&mut self, open: &OpenEngine) -> Result<(), BoxError> {
-        let now = (open.era, self.holder.known.load().version);
+        let now = (open.era, self.holder.resources.known.load().version);
         if self.declared != Some(now) {
             self.declare_indexes(open)?;
             self.declared = Some(now);
@@ -40,12 +62,18 @@ impl Writer {
         let names = open.engine.collections();
         let catalog = open.indexes.load().of_resources(names.len());
         let mut group = Group::default();
-        let (known, candidate) = (self.holder.known.load(), self.holder.candidate.load());
+        let (known, candidate) = (
+            self.holder.resources.known.load(),
+            self.holder.resources.candidate.load(),
+        );
         let needed = NeededIndexes {
             known: &known,
             candidate: candidate.as_deref(),
         };
-        let Some(next) = needed.catalog(catalog, &names, &mut group) else {
+        let mut tried = self.holder.index_work.tried.lock();
+        let next = needed.catalog(catalog, &names, &mut group, &mut tried);
+        drop(tried);
+        let Some(next) = next else {
             return Ok(false);
         };
         self.change_view(open, &group, next)?;
@@ -55,7 +83,10 @@ impl Writer {
 
     /// Whether another view lacks an index that there has to be, and that is complete now.
     pub(super) fn lacks_indexes(&self, open: &OpenEngine, other: &IndexCatalog) -> bool {
-        let (known, candidate) = (self.holder.known.load(), self.holder.candidate.load());
+        let (known, candidate) = (
+            self.holder.resources.known.load(),
+            self.holder.resources.candidate.load(),
+        );
         let needed = NeededIndexes {
             known: &known,
             candidate: candidate.as_deref(),
@@ -73,23 +104,26 @@ impl Writer {
     }
 }
 
-/// The indexes that there have to be: those that are declared, and those that a candidate makes unique.
+/// The indexes that there have to be.
 struct NeededIndexes<'a> {
     known: &'a KnownResources,
     candidate: Option<&'a NextResources>,
 }
 
 impl NeededIndexes<'_> {
-    /// Those of a resource, each with what the log tells when it is new.
-    fn of(
-        &self,
+    /// Those of a resource, each with the reason.
+    fn of<'b>(
+        &'b self,
         id: CollectionId,
-        name: &str,
-    ) -> impl Iterator<Item = (&RecordIndex, &'static str)> {
+        name: &'b str,
+    ) -> impl Iterator<Item = (&'b RecordIndex, IndexNeed)> {
         let declared = self.known.indexes(id).unwrap_or_default().iter();
-        let declared = declared.map(|index| (index, if index.unique { LIMITED } else { NEW }));
-        let tried = self.candidate.and_then(|next| next.new_unique.get(name));
-        declared.chain(tried.into_iter().flatten().map(|index| (index, TRIED)))
+        let declared = declared.map(|index| (index, IndexNeed::Declared));
+        let tried = self
+            .candidate
+            .into_iter()
+            .flat_map(move |next| next.tried(name));
+        declared.chain(tried.map(|index| (index, IndexNeed::Tried)))
     }
 
     /// The catalog with these indexes; `None` if it has them already.
@@ -98,15 +132,22 @@ impl NeededIndexes<'_> {
         mut catalog: IndexCatalog,
         names: &[String],
         group: &mut Group,
+        tried: &mut TriedIndexes,
     ) -> Option<IndexCatalog> {
         let mut changed = false;
         for (id, name) in (0..).map(CollectionId).zip(names) {
             let names: BTreeSet<_> = self.of(id, name).map(|(index, _)| index.name()).collect();
-            // Those of a resource that is not declared stay as they are.
-            let is_declared = self.known.indexes(id).is_some();
+            // Those of a resource that is not declared stay as they are, unless they were made for a candidate only.
+            let declared = self.known.indexes(id);
+            for index in declared.unwrap_or_default() {
+                tried.remove(&(id, index.name()));
+            }
             for kept in &mut catalog.change(id)?.indexes {
-                let goes = is_declared && !names.contains(&kept.index.name());
-                if goes && !kept.is_dropping() {
+                if names.contains(&kept.index.name()) {
+                    continue;
+                }
+                let was_tried = tried.remove(&(id, kept.index.name()));
+                if (declared.is_some() || was_tried) && !kept.is_dropping() {
                     tracing::info!(resource = %name, fields = %kept.index.fields(), "an index is not declared any more, and is removed");
                     kept.state = IndexState::Dropping;
                     kept.counts = Arc::default();
@@ -114,10 +155,13 @@ impl NeededIndexes<'_> {
                     changed = true;
                 }
             }
-            for (index, told) in self.of(id, name) {
+            for (index, need) in self.of(id, name) {
                 if catalog.named(id, &index.name()).is_none() {
-                    tracing::info!(resource = %name, fields = %index.fields(), "{told}");
+                    tracing::info!(resource = %name, fields = %index.fields(), "{}", need.told(index));
                     catalog.change(id)?.add(index.clone(), group, name);
+                    if need == IndexNeed::Tried {
+                        tried.insert((id, index.name()));
+                    }
                     changed = true;
                 }
             }

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use super::answers::ANSWERS;
 use crate::record::{IdScheme, OnDelete, RecordIndex, Schema};
 use crate::settings::ResourceSettings;
 use crate::storage::CollectionId;
-use crate::storage::fit::Resources;
+use crate::storage::fit::{ANSWERS, Resources};
 
 /// Every resource that was declared or stored since the process began. A [`CollectionId`] is a position in it: resources are
 /// added and never removed, so a number means the same resource for good.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KnownResources {
     all: Vec<KnownResource>,
-    /// How often resources were declared: what was proposed for one version may not take the place of another.
+    /// The number of times that resources were declared: what was proposed for one version may not take the place of another.
     pub(super) version: u64,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::num::as_u64;
-use crate::settings::{ArchiveSync, OnRefusal, Reserve, Settings};
+use crate::settings::{ArchiveSync, AutoSize, OnRefusal, Settings};
 
 /// The limits of a store.
 #[derive(Debug, Clone, Copy)]
@@ -16,12 +16,12 @@ pub(super) struct StoreLimits {
     pub(super) deadline: Duration,
     /// The longest time that a commit may take.
     pub(super) flush_limit: Duration,
-    /// The number of changes that the log keeps.
+    /// The number of changes that the log of them keeps.
     pub(super) log_keep: u64,
     /// Whether a store that is refused ends the process.
     pub(super) exit_on_refusal: bool,
     /// The room on the disk below which writes are refused.
-    pub(super) reserve: Reserve,
+    pub(super) reserve: AutoSize,
     /// The time that the archive reaches back; without a limit if there is none.
     pub(super) archive_keep: Option<Duration>,
     /// The most changes that a feed reads later than they were made.
@@ -30,7 +30,7 @@ pub(super) struct StoreLimits {
     pub(super) feed_history_age: Duration,
     /// The bytes of the journal that are kept for an archive that lacks them.
     pub(super) archive_backlog: u64,
-    /// How many answers to requests with a name are kept, how many bytes of them, and how long.
+    /// The most answers to requests with a name that are kept, the most bytes of them, and the longest time.
     pub(super) answers: u64,
     pub(super) answers_bytes: u64,
     pub(super) answers_keep: Duration,

@@ -10,13 +10,14 @@ use parking_lot::Mutex;
 use super::engine::{Engine, EngineError, Keyspace};
 use super::read_error::ReadError;
 use super::stored_record::{Damaged, Fields};
+use crate::num::as_u8;
 use crate::record::RecordId;
 use crate::storage::{Change, ChangeKind};
 use crate::supervision::MessageId;
 
 const VERSION: u8 = 1;
 
-/// One entry of the log.
+/// One entry of the log of changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LogEntry {
     pub(super) kind: ChangeKind,
@@ -33,7 +34,7 @@ impl LogEntry {
             ChangeKind::Delete => 2,
         };
         // The settings bound the names of resources.
-        let name_bytes = u8::try_from(self.collection.len()).unwrap_or(u8::MAX);
+        let name_bytes = as_u8(self.collection.len());
         let name = self
             .collection
             .as_bytes()
@@ -73,7 +74,7 @@ impl LogEntry {
     }
 }
 
-/// The first changes after the last two handovers of new writes to the writer, the older first. The log keeps the entries from
+/// The first changes after the last two handovers of new writes to the writer, the older first. The log of changes keeps the entries from
 /// there on: if the writer dies, they tell which of those writes were committed.
 #[derive(Debug)]
 pub(super) struct Handovers(Mutex<[u64; 2]>);
@@ -99,12 +100,12 @@ impl Handovers {
     }
 }
 
-/// The log's key of a change's number.
+/// The key of a change in the log of changes, from its number.
 pub(super) fn seq_key(seq: u64) -> [u8; 8] {
     seq.to_be_bytes()
 }
 
-/// The number that is a key of the log, or a value in `meta`.
+/// The number that is a key of the log of changes, or a value in `meta`.
 pub(super) fn seq_of(bytes: &[u8]) -> Result<u64, Damaged> {
     bytes
         .try_into()
@@ -133,7 +134,7 @@ pub(super) fn entries(
     damaged.map_or(Ok(entries), Err)
 }
 
-/// The number of the oldest change that the log still has.
+/// The number of the oldest change that is still in the log of changes.
 pub(super) fn first(engine: &dyn Engine) -> Result<Option<u64>, EngineError> {
     let mut first = None;
     engine.scan(Keyspace::Log, &[], &mut |key, _| {

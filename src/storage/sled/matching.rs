@@ -13,30 +13,10 @@ use super::store::SledStore;
 use crate::num::as_u64;
 use crate::record::{CommandError, Example, ListQuery, RecordFilter, RecordId, WriteCommand};
 use crate::storage::journal::JournalEffect;
-use crate::storage::{CollectionId, StoreError, Unserved, Write};
+use crate::storage::{CollectionId, FoundIds, StoreError, Unserved, Write};
 
 /// The most records that the commands of one batch look at: the writer does nothing else meanwhile.
 const LOOKS_MAX: usize = 100_000;
-
-/// The records that matched before the batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FoundIds {
-    Ids(Vec<RecordId>),
-    /// More than the command may change match, whatever the commands before it do.
-    TooMany,
-}
-
-impl FoundIds {
-    /// A command that names its one record needs no search.
-    pub(super) const NONE: Self = Self::Ids(Vec::new());
-
-    pub(super) fn ids(&self) -> &[RecordId] {
-        match self {
-            Self::Ids(ids) => ids,
-            Self::TooMany => &[],
-        }
-    }
-}
 
 impl SledStore {
     /// Finds the records that each of these commands may be about.
@@ -98,7 +78,7 @@ impl SledStore {
             Unserved::default()
         };
         let all = (ScanSource::From(None), why);
-        let (like, _) = self.scan(collection, all, like, Example::visit).await?;
+        let (like, _) = self.scan(collection, all, like).await?;
         Ok(like.finish())
     }
 }

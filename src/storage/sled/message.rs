@@ -9,12 +9,11 @@ use parking_lot::Mutex;
 use super::built_view::BuiltView;
 use super::candidate::NextResources;
 use super::declaring::Declaration;
-use super::find::QueryLook;
 use super::index_building::IndexStep;
-use super::matching::FoundIds;
+use super::query_look::QueryLook;
 use super::writer::GROUP;
 use crate::record::{ListQuery, WriteCommand};
-use crate::storage::{BatchWritten, CollectionId, StoreError, WriteBatch};
+use crate::storage::{BatchWritten, CollectionId, FoundIds, StoreError, WriteBatch};
 use crate::supervision::{Message, ReplyTo};
 
 /// A batch in the writer's queue.
@@ -23,11 +22,11 @@ pub(super) struct QueuedBatch {
     /// For each command the records that were found to match.
     pub(super) matching: Vec<FoundIds>,
     /// Set when it is staged. If the writer dies and the batch is delivered again, this answer is given again, provided that
-    /// the log says that it was committed.
+    /// the log of changes says that it was committed.
     pub(super) prepared: Mutex<Option<Prepared<BatchWritten>>>,
 }
 
-/// The answer to a message that was staged, and the numbers of its entries in the log.
+/// The answer to a message that was staged, and the numbers of its entries in the log of changes.
 #[derive(Clone)]
 pub(super) struct Prepared<T> {
     pub(super) written: T,
@@ -62,10 +61,10 @@ pub(super) enum StoreMessage {
     UseView { view: Mutex<Option<Box<BuiltView>>> },
 }
 
-/// How much of the queue's bytes one id of [`QueuedBatch::matching`] takes: 1000 ids, the most there may be, take as much as
-/// a whole group.
+/// The share of the queue's bytes that one id of [`QueuedBatch::matching`] takes: 1000 ids, the most there may be, take as much
+/// as a whole group.
 const MATCHING_BYTES: usize = 1024;
-/// How much one command of a batch takes at least: a batch of 128 fills a group.
+/// The least that one command of a batch takes: a batch of 128 fills a group.
 const COMMAND_BYTES: usize = GROUP.bytes / GROUP.messages;
 
 impl StoreMessage {

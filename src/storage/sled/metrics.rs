@@ -6,7 +6,12 @@ use crate::telemetry::Rows;
 
 /// Writes all of them.
 pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
-    write_space(store, rows);
+    store.holder.space.write(rows);
+    rows.metric(
+        "perennial_storage_removed_aside",
+        "Folders of what was moved aside that were removed, since there was too much of it",
+        &store.holder.files.removed_aside,
+    );
     let readers = &store.holder.readers;
     rows.counter(
         "perennial_storage_durable_changes",
@@ -14,7 +19,7 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
         readers.progress().borrow().durable,
     );
     store.holder.disk.write(rows);
-    if let Some(archiving) = &store.holder.archiving {
+    if let Some(archiving) = &store.holder.journal.archiving {
         archiving.write(rows, readers.progress().borrow().durable);
     }
     store.compactor.counts.write(rows);
@@ -42,7 +47,7 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
         "Histories of records that were not read, since others were being read",
         store.queries.refused_histories(),
     );
-    let known = store.holder.known.load();
+    let known = store.holder.resources.known.load();
     let (known, declared) = (&known, known.declared());
     let by_resource = |value: fn(Tally) -> u64| {
         declared.keys().map(move |name| {
@@ -67,40 +72,5 @@ pub(super) fn write(store: &SledStore, rows: &mut Rows<'_>) {
         "perennial_storage_commit_seconds",
         "How long a group of writes takes until it is on the disk",
         &store.commits,
-    );
-}
-
-fn write_space(store: &SledStore, rows: &mut Rows<'_>) {
-    let space = &store.holder.space;
-    if let Ok(room) = space.measure() {
-        rows.gauge(
-            "perennial_storage_available_bytes",
-            "Free bytes on the disk of the data folder",
-            room.disk.available,
-        );
-        rows.gauge(
-            "perennial_storage_reserve_bytes",
-            "Writes are refused while fewer bytes than this are free",
-            room.reserve,
-        );
-    }
-    rows.gauges(
-        "perennial_storage_bytes",
-        "Bytes of the files of the store: the journal of changes, the view that is read, snapshots, and what was moved aside",
-        store
-            .holder
-            .data
-            .bytes()
-            .map(|(part, bytes)| ([("part", part)], bytes)),
-    );
-    rows.metric(
-        "perennial_storage_removed_aside",
-        "Folders of what was moved aside that were removed, since there was too much of it",
-        &store.holder.removed_aside,
-    );
-    rows.counter(
-        "perennial_storage_refused_writes",
-        "Writes refused because the disk was full",
-        space.refused_total(),
     );
 }

@@ -13,14 +13,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use super::data_folder::{move_aside, named, second_place, unfinished};
+use super::data_folder::{
+    copy_all, is_finished, move_aside, named, remove_all, second_place, unfinished,
+};
 use super::database::SledEngine;
 use super::engine::{Engine, OpenFault, Opener};
+use super::view_log;
+use crate::plain_file;
 use crate::supervision::contain;
 
-/// How long an open may take: enough to replay a log of many gigabytes on a slow disk.
+/// The longest time that an open may take: enough to replay a log of many gigabytes on a slow disk.
 pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(600);
-/// How long to wait for the lock of an engine that this process has just closed: sled's threads release it late.
+/// The longest wait for the lock of an engine that this process has just closed: sled's threads release it late.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
 /// The pause between two attempts to take the lock: there is no event to wait for.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
@@ -33,18 +37,29 @@ pub(super) struct SledOpener {
     uses_next: AtomicBool,
 }
 
-fn remove_folder(path: &Path) -> io::Result<()> {
-    if path.exists() {
-        fs::remove_dir_all(path)?;
+/// Looks whether the files of the view at a place are files: sled would wait for a FIFO, and takes other faults for those of the
+/// disk.
+pub(super) fn has_files(place: &Path) -> Result<(), OpenFault> {
+    let entries = match fs::read_dir(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(OpenFault::Io)?,
+    };
+    for entry in entries {
+        let path = entry.map_err(OpenFault::Io)?.path();
+        let Ok(found) = fs::metadata(&path) else {
+            continue;
+        };
+        let fits = if path.ends_with("blobs") {
+            found.is_dir()
+        } else {
+            found.is_file()
+        };
+        if !fits {
+            let path = path.display();
+            return Err(OpenFault::View(format!("{path} is not what sled wrote")));
+        }
     }
     Ok(())
-}
-
-fn remove_file(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Syncs the files of a folder and of the folders in it, and their names.
@@ -54,7 +69,7 @@ fn sync_below(folder: &Path) -> io::Result<()> {
         if path.is_dir() {
             sync_below(&path)?;
         } else {
-            fs::File::open(&path)?.sync_all()?;
+            plain_file::open(&path)?.sync_all()?;
         }
     }
     fs::File::open(folder)?.sync_all()
@@ -85,10 +100,25 @@ impl SledOpener {
         move_aside(data, place, why)
     }
 
+    /// Opens a view without looking through its log: it may lack records, and no error says so. For salvage only.
+    pub(super) fn open_damaged(&self) -> Result<Box<dyn Engine>, OpenFault> {
+        self.attempts(&self.path, &[], |_| Ok(()))
+    }
+
     fn open_at(&self, place: &Path, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
+        self.attempts(place, collections, view_log::look_through)
+    }
+
+    fn attempts(
+        &self,
+        place: &Path,
+        collections: &[String],
+        look: fn(&Path) -> Result<(), OpenFault>,
+    ) -> Result<Box<dyn Engine>, OpenFault> {
+        has_files(place)?;
         let tries = LOCK_LIMIT.as_millis() / LOCK_PAUSE.as_millis();
         for _ in 0..tries {
-            if let Some(engine) = self.attempt(place, collections)? {
+            if let Some(engine) = self.attempt(place, collections, look)? {
                 return Ok(Box::new(engine));
             }
             std::thread::park_timeout(LOCK_PAUSE);
@@ -102,6 +132,7 @@ impl SledOpener {
         &self,
         place: &Path,
         collections: &[String],
+        look: fn(&Path) -> Result<(), OpenFault>,
     ) -> Result<Option<SledEngine>, OpenFault> {
         let (path, cache_bytes) = (place.to_owned(), self.cache_bytes);
         let collections = collections.to_vec();
@@ -109,7 +140,9 @@ impl SledOpener {
         let spawned = std::thread::Builder::new()
             .name("store-open".to_owned())
             .spawn(move || {
-                let opened = contain(|| SledEngine::open(&path, cache_bytes, &collections));
+                let opened = contain(|| {
+                    look(&path).map(|()| SledEngine::open(&path, cache_bytes, &collections))
+                });
                 // After the limit nobody waits any more, and the engine is dropped here.
                 drop(tx.send(opened));
             });
@@ -118,15 +151,16 @@ impl SledOpener {
             error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("WouldBlock")
         };
         match rx.recv_timeout(OPEN_LIMIT) {
-            Ok(Ok(Ok(engine))) => Ok(Some(engine)),
-            Ok(Ok(Err(sled::Error::Io(error)))) if locked(&error) => Ok(None),
-            Ok(Ok(Err(sled::Error::Io(error)))) => Err(OpenFault::Io(error)),
-            Ok(Ok(Err(
+            Ok(Ok(Err(damaged))) => Err(damaged),
+            Ok(Ok(Ok(Ok(engine)))) => Ok(Some(engine)),
+            Ok(Ok(Ok(Err(sled::Error::Io(error))))) if locked(&error) => Ok(None),
+            Ok(Ok(Ok(Err(sled::Error::Io(error))))) => Err(OpenFault::Io(error)),
+            Ok(Ok(Ok(Err(
                 error @ (sled::Error::CollectionNotFound(_)
                 | sled::Error::Unsupported(_)
                 | sled::Error::Corruption { .. }
                 | sled::Error::ReportableBug(_)),
-            ))) => Err(OpenFault::View(error.to_string())),
+            )))) => Err(OpenFault::View(error.to_string())),
             Ok(Err(panic)) => Err(OpenFault::View(format!("opening it ended in a {panic}"))),
             Err(RecvTimeoutError::Timeout) => Err(OpenFault::Hung { limit: OPEN_LIMIT }),
             Err(RecvTimeoutError::Disconnected) => Err(OpenFault::View(
@@ -138,12 +172,30 @@ impl SledOpener {
 
 impl Opener for SledOpener {
     fn exists(&self) -> bool {
-        let (place, _) = self.places();
-        place.exists() && !unfinished(&place).exists()
+        is_finished(&self.places().0)
+    }
+
+    fn is_removed(&self) -> bool {
+        match fs::metadata(self.places().0) {
+            Ok(found) => !found.is_dir(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
     }
 
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
         self.open_at(&self.places().0, collections)
+    }
+
+    fn open_copy(&self) -> Result<Box<dyn Engine>, OpenFault> {
+        let (place, copy) = (self.places().0, named(&self.path, "-copy"));
+        has_files(&place)?;
+        remove_all(&copy).map_err(OpenFault::Io)?;
+        copy_all(&place, &copy).map_err(OpenFault::Io)?;
+        self.open_at(&copy, &[])
+    }
+
+    fn remove_copy(&self) -> io::Result<()> {
+        remove_all(&named(&self.path, "-copy"))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -161,43 +213,52 @@ impl Opener for SledOpener {
         let (place, _) = self.places();
         let unfinished = unfinished(&place);
         if unfinished.exists() {
-            remove_folder(&place)?;
+            remove_all(&place)?;
         } else if place.exists() {
             self.move_aside(&place, why)?;
         }
-        fs::File::create(unfinished).map(drop)
+        plain_file::create(&unfinished).map(drop)
     }
 
     fn finished(&self) -> io::Result<()> {
         let (place, _) = self.places();
-        remove_file(&unfinished(&place))
+        plain_file::remove(&unfinished(&place))
+    }
+
+    fn choose(&self) {
+        let (first, next) = (&self.path, second_place(&self.path));
+        let uses_next = !is_finished(first) && is_finished(&next);
+        self.uses_next.store(uses_next, Ordering::SeqCst);
     }
 
     fn tidy(&self) -> io::Result<()> {
-        self.uses_next.store(false, Ordering::SeqCst);
-        let (first, next) = self.places();
-        for place in [&first, &next] {
+        let (first, next) = (&self.path, second_place(&self.path));
+        for place in [first, &next] {
             let unfinished = unfinished(place);
             if unfinished.exists() {
-                remove_folder(place)?;
-                fs::remove_file(unfinished)?;
+                remove_all(place)?;
+                plain_file::remove(&unfinished)?;
+            } else if place.exists() && !place.is_dir() {
+                self.move_aside(place, "something else was in the place of a view")?;
             }
         }
-        remove_folder(&named(&self.path, "-old"))?;
-        if first.exists() {
-            // The process ended right after the switch: the journal still has what only this one took over.
-            remove_folder(&next)
-        } else if next.exists() {
-            fs::rename(next, first)
-        } else {
-            Ok(())
+        for unused in ["-old", "-copy"] {
+            remove_all(&named(&self.path, unused))?;
         }
+        if first.exists() {
+            // The process ended right after the switch: the journal still has what only the next one took over.
+            remove_all(&next)?;
+        } else if next.exists() {
+            fs::rename(next, first)?;
+        }
+        self.uses_next.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     fn open_beside(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
         let (_, place) = self.places();
         self.remove_unused(None).map_err(OpenFault::Io)?;
-        fs::File::create(unfinished(&place)).map_err(OpenFault::Io)?;
+        plain_file::create(&unfinished(&place)).map_err(OpenFault::Io)?;
         self.open_at(&place, collections)
     }
 
@@ -217,11 +278,11 @@ impl Opener for SledOpener {
             } else {
                 // Under another name at once: a view is never there in part.
                 let old = named(&self.path, "-old");
-                remove_folder(&old)?;
+                remove_all(&old)?;
                 fs::rename(&place, &old)?;
-                remove_folder(&old)?;
+                remove_all(&old)?;
             }
         }
-        remove_file(&unfinished(&place))
+        plain_file::remove(&unfinished(&place))
     }
 }

@@ -8,18 +8,23 @@ use super::data_folder::{DataFolder, move_aside};
 use super::engine::{Engine, OpenFault, Opener};
 use super::healing::{Healing, HealingTask, TaskKind};
 use super::index_catalog::IndexCatalog;
+use super::looking_first::figures;
 use super::old_format;
+use super::owner::own_marks;
 use super::replay::Replay;
 use super::snapshots;
 use super::sources::{Agreement, refused};
-use super::start::{self, DataParts, Remedy, StoreKind};
+use super::start::{self, DataParts, Remedy, StoreKind, ViewState};
 use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::storage::TaskProgress;
 use crate::storage::fit::Resources;
 use crate::storage::journal::{
-    Journal, JournalEnd, JournalError, JournalFiles, Mark, Marks, MarksFound, Snapshot, StoreId,
-    boot_id,
+    Acknowledged, Journal, JournalEnd, JournalError, JournalFiles, Mark, Marks, MarksFound,
+    Snapshot, StoreId, boot_id,
 };
+
+/// The text for a folder that has no store any more.
+pub(super) const MOVED: &str = "was moved or emptied while it was in use";
 
 /// The parts of a store that only the writer uses.
 #[derive(Debug)]
@@ -45,21 +50,23 @@ pub(super) struct Opening<'a> {
     pub(super) collections: &'a [String],
     /// The declared resources: a view that is made has their indexes from the beginning.
     pub(super) resources: &'a Resources,
-    /// The number of changes that the log keeps.
+    /// The number of changes that the log of them keeps.
     pub(super) log_keep: u64,
-    /// The first change whose entry the log keeps in any case.
+    /// The first change whose entry the log of changes keeps in any case.
     pub(super) log_needed: u64,
     /// The store that this process had open before, and its last change.
     pub(super) before: Option<(StoreId, u64)>,
     /// Whether the view was left in the middle of a group.
     pub(super) view_in_doubt: bool,
     pub(super) healing: &'a Healing,
+    /// Removes what an earlier run left, as soon as it is certain that the store is not refused.
+    pub(super) tidy: &'a dyn Fn() -> Result<(), OpenFault>,
 }
 
 impl Opening<'_> {
     /// Opens the store.
     pub(super) fn run(&self) -> Result<OpenedStore, OpenFault> {
-        let marks = self.own_marks(Marks::read(&self.data.path)?)?;
+        let (marks, store) = own_marks(self.data, || self.store_of_view())?;
         if marks == MarksFound::Absent && self.data.restoring().exists() {
             let unfinished =
                 "holds a restore that was cut off; run it again, or remove its folder restoring";
@@ -68,16 +75,18 @@ impl Opening<'_> {
         let parts = DataParts {
             marks,
             journal: JournalFiles::any(&self.data.journal())?,
-            copies: self.data.snapshots().exists() || self.opener.exists(),
+            copies: self.data.snapshots().exists()
+                || self.opener.exists()
+                || self.data.lost_a_folder(),
             old: self.data.old().exists(),
         };
         let kind = start::kind(&parts);
         self.same_store(kind)?;
-        let opened = self.of_kind(kind);
+        let opened = self.of_kind(kind, store, marks.known());
         let opened = opened.map_err(|fault| self.with_way_back(kind, fault))?;
         let damage = match marks {
             MarksFound::Found { damaged: true, .. } => {
-                Some("one of the two marks of the last acknowledged change was damaged")
+                Some("a mark of the last acknowledged change was damaged")
             }
             MarksFound::Found { .. } => None,
             MarksFound::Damaged | MarksFound::Absent => (kind == StoreKind::Unmarked)
@@ -94,7 +103,12 @@ impl Opening<'_> {
     }
 
     /// Opens a store of this kind.
-    fn of_kind(&self, kind: StoreKind) -> Result<OpenedStore, OpenFault> {
+    fn of_kind(
+        &self,
+        kind: StoreKind,
+        store: Option<StoreId>,
+        acknowledged: Acknowledged,
+    ) -> Result<OpenedStore, OpenFault> {
         match kind {
             StoreKind::New => {
                 tracing::info!(folder = %self.data.path.display(), "new, empty store");
@@ -103,30 +117,30 @@ impl Opening<'_> {
             StoreKind::Old => {
                 let store = StoreId::random();
                 old_format::take_over(self.data, store)?;
-                let opened = self.known(store, Some(0), false)?;
+                let opened = self.rebuild(store, Acknowledged::Exactly(0), None)?;
                 old_format::move_aside(self.data)?;
                 Ok(opened)
             }
             StoreKind::Marked(mark) => {
+                let opened = self.known(mark, acknowledged)?;
                 // Taken over before, but the process ended before it was moved.
                 old_format::move_aside(self.data)?;
-                let boot = boot_id();
-                if mark.clean {
-                    // From here on the view is used, and a power cut makes it worthless.
-                    let clean = false;
-                    Marks::open(&self.data.path)?.write_both(&Mark {
-                        boot,
-                        clean,
-                        ..mark
-                    })?;
-                }
-                let trusted = start::trusts_view(&mark, boot);
-                self.known(mark.store, Some(mark.acknowledged), trusted)
+                Ok(opened)
             }
             StoreKind::Unmarked => {
-                let store = self.find_id()?;
+                let unknown = "neither the file marks nor the journal can be read";
+                let store = store.ok_or_else(|| OpenFault::Damaged(unknown.to_owned()))?;
                 tracing::warn!(folder = %self.data.path.display(), "the file marks can't be read; the copies of the store are compared");
-                self.known(store, None, true)
+                // Whether the machine went down since the view was used is not known either. What the view has was acknowledged
+                // or is in the journal.
+                let read = |engine: &dyn Engine| figures(engine, store);
+                let certain = match self.opener.exists().then(|| self.in_copy(read)) {
+                    Some(Err(fault)) if fault.is_full() => return Err(fault),
+                    Some(Ok(checked)) => checked.last_seq,
+                    Some(Err(_)) | None => 0,
+                };
+                let acknowledged = Acknowledged::AtLeast(certain);
+                self.rebuild(store, acknowledged, Some(self.doubt(ViewState::Doubted)))
             }
         }
     }
@@ -144,7 +158,7 @@ impl Opening<'_> {
         OpenFault::Newer { found, known, back }
     }
 
-    /// Whether the folder still holds the store that was open before.
+    /// Looks whether the folder still holds the store that was open before.
     fn same_store(&self, kind: StoreKind) -> Result<(), OpenFault> {
         let Some((store, last)) = self.before else {
             return Ok(());
@@ -158,29 +172,21 @@ impl Opening<'_> {
                 mark.acknowledged
             ),
             StoreKind::Marked(_) | StoreKind::Unmarked => return Ok(()),
-            StoreKind::New | StoreKind::Old => {
-                "was moved or emptied while it was in use".to_owned()
-            }
+            StoreKind::New | StoreKind::Old => MOVED.to_owned(),
         };
         Err(OpenFault::Replaced(why))
-    }
-
-    /// The id of a store without marks.
-    fn find_id(&self) -> Result<StoreId, OpenFault> {
-        let found = JournalFiles::store_of(&self.data.journal())?;
-        found.ok_or_else(|| {
-            OpenFault::Damaged("neither the file marks nor the journal can be read".to_owned())
-        })
     }
 
     /// Begins an empty store. Its marks come first: a view or a journal without them is never taken for a new store.
     fn begin(&self, store: StoreId) -> Result<OpenedStore, OpenFault> {
         let mark = Mark {
             store,
+            branch: 0,
             boot: boot_id(),
             acknowledged: 0,
             clean: false,
         };
+        self.make_way()?;
         Marks::open(&self.data.path)?.write_both(&mark)?;
         self.opener
             .set_aside("a view without a store")
@@ -197,36 +203,41 @@ impl Opening<'_> {
         Ok(opened)
     }
 
-    /// Opens a store that exists. A view that is not `trusted` is made again.
-    fn known(
-        &self,
-        store: StoreId,
-        acknowledged: Option<u64>,
-        trusted: bool,
-    ) -> Result<OpenedStore, OpenFault> {
-        let doubt = if !self.opener.exists() {
-            Some("the view of the records was missing")
-        } else if !trusted {
-            Some("the machine went down while the view of the records was in use")
-        } else {
-            let in_doubt = "a group of changes may have been in the view of the records in part";
-            self.view_in_doubt.then_some(in_doubt)
-        };
-        if let Some(doubt) = doubt {
-            return self.rebuild(store, acknowledged, doubt);
+    /// Opens a store that exists. A view that is not trusted is made again.
+    fn known(&self, mark: Mark, acknowledged: Acknowledged) -> Result<OpenedStore, OpenFault> {
+        let (store, boot) = (mark.store, boot_id());
+        let view = start::view_state(&mark, boot);
+        if view == ViewState::Unmade {
+            return self.rebuild(store, acknowledged, None);
         }
-        let opened = self.open_view(store);
-        match opened
-            .and_then(|(engine, checked)| self.with_view(store, acknowledged, engine, checked))
-        {
+        if view == ViewState::Doubted || self.view_in_doubt || !self.opener.exists() {
+            return self.rebuild(store, acknowledged, Some(self.doubt(view)));
+        }
+        let agrees = self.will_agree(store, acknowledged);
+        let opened = agrees.and_then(|()| {
+            self.make_way()?;
+            if mark.clean {
+                // From here on the view is used, and a power cut makes it worthless.
+                let clean = false;
+                Marks::open(&self.data.path)?.write_both(&Mark {
+                    boot,
+                    clean,
+                    ..mark
+                })?;
+            }
+            let engine = self.opener.open(self.collections)?;
+            let checked = figures(&*engine, store)?;
+            self.with_view(store, acknowledged, engine, checked)
+        });
+        match opened {
             Err(OpenFault::View(found)) => {
                 tracing::warn!(found, "the view of the store is damaged: it is made again");
                 let what = format!("the view of the records was damaged: {found}");
-                self.rebuild(store, acknowledged, &what)
+                self.rebuild(store, acknowledged, Some(&what))
             }
             Err(OpenFault::Damaged(told)) => {
                 let what = "the view of the records lacked changes that the journal has no more";
-                match self.rebuild(store, acknowledged, what) {
+                match self.rebuild(store, acknowledged, Some(what)) {
                     Err(OpenFault::Damaged(_)) => Err(OpenFault::Damaged(told)),
                     rebuilt => rebuilt,
                 }
@@ -235,18 +246,40 @@ impl Opening<'_> {
         }
     }
 
-    fn open_view(&self, store: StoreId) -> Result<(Box<dyn Engine>, Checked), OpenFault> {
-        let engine = self.opener.open(self.collections)?;
-        let checked = checked::read(&*engine, store)?;
-        let checked = checked.ok_or_else(|| OpenFault::View("it is empty".to_owned()))?;
-        Ok((engine, checked))
+    /// The reason why a view in this state is made again.
+    fn doubt(&self, view: ViewState) -> &'static str {
+        if !self.opener.exists() {
+            "the view of the records was missing"
+        } else if view == ViewState::Doubted {
+            "the machine may have gone down while the view of the records was in use"
+        } else {
+            "a group of changes may have been in the view of the records in part"
+        }
+    }
+
+    /// Removes what an earlier run left, and moves aside what is in the place of a file or a folder and is not one.
+    fn make_way(&self) -> Result<(), OpenFault> {
+        (self.tidy)()?;
+        for path in self.data.make_way().map_err(OpenFault::Io)? {
+            let kind = if path == self.data.journal() {
+                IncidentKind::DamagedJournal
+            } else if path == self.data.snapshots() {
+                IncidentKind::DamagedSnapshot
+            } else {
+                continue;
+            };
+            let what = "something else was in the place of a folder of the store";
+            let incident = Incident::new(kind, STORAGE, what, "it was moved aside");
+            self.healing.incidents.add(incident.of_file(&path));
+        }
+        Ok(())
     }
 
     /// Makes a trusted view and the journal agree.
     fn with_view(
         &self,
         store: StoreId,
-        acknowledged: Option<u64>,
+        acknowledged: Acknowledged,
         mut engine: Box<dyn Engine>,
         checked: Checked,
     ) -> Result<OpenedStore, OpenFault> {
@@ -284,7 +317,7 @@ impl Opening<'_> {
                 let short = || format!("it ended at change {}, the view at {view}", end.last);
                 self.renew(engine, checked, store, &found.unwrap_or_else(short))
             }
-            lost @ (Remedy::Lost { .. } | Remedy::Unknown) => Err(refused(lost)),
+            lost @ (Remedy::Lost { .. } | Remedy::Unknown { .. }) => Err(refused(lost)),
         }
     }
 
@@ -333,16 +366,17 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Makes the view again from its best source.
+    /// Makes the view from its best source; again if something was found to be wrong with it.
     fn rebuild(
         &self,
         store: StoreId,
-        acknowledged: Option<u64>,
-        found: &str,
+        acknowledged: Acknowledged,
+        found: Option<&str>,
     ) -> Result<OpenedStore, OpenFault> {
         let task = self.healing.begin(TaskKind::MakeView).announced();
         let files = JournalFiles::find(&self.data.journal(), store)?.counted(task.counter());
         let (snapshot, end) = self.best_source(store, &files, acknowledged, &task)?;
+        self.make_way()?;
         let why = "it is made again from the journal";
         self.opener.set_aside(why).map_err(OpenFault::Io)?;
         let engine = self.opener.open(self.collections)?;
@@ -350,8 +384,10 @@ impl Opening<'_> {
         let (engine, checked) = self.fill(engine, store, source, false, &task)?;
         let opened = self.opened(engine, checked, store, &end)?;
         self.opener.finished().map_err(OpenFault::Io)?;
-        let done = format!("it was made again, up to change {}", end.last);
-        task.mended(IncidentKind::DamagedView, found, &done);
+        if let Some(found) = found {
+            let done = format!("it was made again, up to change {}", end.last);
+            task.mended(IncidentKind::DamagedView, found, &done);
+        }
         Ok(opened)
     }
 
@@ -363,7 +399,8 @@ impl Opening<'_> {
     ) -> Result<(Box<dyn Engine>, Checked), OpenFault> {
         let task = self.healing.begin(TaskKind::MakeBeside).announced();
         let files = JournalFiles::find(&self.data.journal(), store)?.counted(task.counter());
-        let (snapshot, _) = self.best_source(store, &files, Some(durable), &task)?;
+        let (snapshot, _) =
+            self.best_source(store, &files, Acknowledged::Exactly(durable), &task)?;
         let engine = self.opener.open_beside(self.collections)?;
         // One may have been made meanwhile.
         let base = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
@@ -419,6 +456,7 @@ impl Opening<'_> {
         let journal = Journal::open(&self.data.journal(), store, end)?;
         let mark = Mark {
             store,
+            branch: Marks::branch_of(&self.data.path, store)?,
             boot: boot_id(),
             acknowledged: checked.last_seq,
             clean: false,

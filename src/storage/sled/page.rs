@@ -18,7 +18,7 @@ use crate::num::{as_u64, as_usize};
 use crate::record::{Record, RecordId, Slice};
 use crate::storage::{CollectionId, ListPage};
 
-/// How many bytes of records are read on an event loop without a pause; a longer page is read elsewhere.
+/// The most bytes of records that are read on an event loop without a pause; a longer page is read elsewhere.
 pub(super) const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The most records that are read at once, and the bytes after which that ends: about a millisecond's worth. An event loop is
@@ -109,7 +109,11 @@ pub(super) fn read(
     } else {
         start
     };
-    let first = match from.keys().after(&[], skip)? {
+    let first = match skip {
+        0 => KeyAfter::Key(Vec::new()),
+        skip => from.keys().after(&[], skip)?,
+    };
+    let first = match first {
         KeyAfter::Key(key) => key,
         KeyAfter::None => return Ok(PageRead::Page(page)),
         KeyAfter::Unknown => return Ok(PageRead::Unknown),
@@ -194,8 +198,88 @@ pub(super) fn stored(
     read
 }
 
+/// The records of a part of a resource that are wanted, in the order of their ids.
+#[derive(Default)]
+pub(super) struct WantedRecords {
+    /// Each with the number of those before it that were not, since the last one that was.
+    pub(super) wanted: Vec<(u64, Record)>,
+    /// The number of those behind the last one.
+    pub(super) behind: u64,
+    /// The number of all, and the key of the last of them.
+    pub(super) read: usize,
+    pub(super) last: Vec<u8>,
+    /// Whether none follow.
+    pub(super) is_last: bool,
+    bytes: usize,
+}
+
+/// The records from the key `from` on that are wanted, among so many; their bytes are limited, too.
+pub(super) fn wanted(
+    engine: &dyn Engine,
+    collection: CollectionId,
+    from: &[u8],
+    records_max: usize,
+    mut wants: impl FnMut(&[u8]) -> bool,
+) -> Result<WantedRecords, ReadError> {
+    let (mut found, mut read) = (WantedRecords::default(), Ok(()));
+    found.is_last = true;
+    engine.scan(
+        Keyspace::Records(collection),
+        from,
+        &mut |key, stored| match found.add(engine, collection, (key, stored), &mut wants) {
+            Ok(()) => {
+                found.is_last = found.read < records_max && found.bytes < CHUNK_BYTES;
+                found.is_last
+            }
+            Err(error) => {
+                read = Err(error);
+                false
+            }
+        },
+    )?;
+    read.map(|()| found)
+}
+
+impl WantedRecords {
+    fn add(
+        &mut self,
+        engine: &dyn Engine,
+        collection: CollectionId,
+        (key, stored): (&[u8], &[u8]),
+        wants: &mut impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), ReadError> {
+        let damaged = |error: Damaged| ReadError::from(error).of_record(key);
+        self.read += 1;
+        self.last.clear();
+        self.last.extend_from_slice(key);
+        let text = StoredRecord::text(stored).map_err(damaged)?;
+        if let Some(text) = text
+            && !wants(text)
+        {
+            self.bytes += text.len();
+            self.behind += 1;
+            return if RecordId::is_key(key) {
+                Ok(())
+            } else {
+                Err(damaged(Damaged))
+            };
+        }
+        let value = Bytes::copy_from_slice(stored);
+        let record = value::whole(engine, None, collection, key, value)?;
+        self.bytes += record.json.len();
+        if text.is_none() && !wants(&record.json) {
+            self.behind += 1;
+            return Ok(());
+        }
+        let id = RecordId::from_key(key).ok_or_else(|| damaged(Damaged))?;
+        let before = std::mem::take(&mut self.behind);
+        self.wanted.push((before, record.into_record(id)));
+        Ok(())
+    }
+}
+
 /// Keys, and what is stored at them.
-type Chunk = Vec<(Vec<u8>, StoredRecord)>;
+pub(super) type Chunk = Vec<(Vec<u8>, StoredRecord)>;
 
 /// The next records of a resource from the key `from` on, of one moment; none at the end. `from` is moved behind them. `None` if
 /// the store is not the one that was opened for the `era`th time. For threads of their own: it may wait for the writer.

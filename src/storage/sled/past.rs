@@ -10,12 +10,11 @@ use memchr::memmem::Finder;
 use tokio::time::Instant;
 
 use super::data_folder::DataFolder;
+use super::snapshots::first_change;
 use super::store::SledStore;
 use crate::record::{HistoryQuery, RecordId};
 use crate::storage::history::{KeptChanges, RecordHistory};
-use crate::storage::journal::{
-    JournalChange, JournalError, JournalFiles, Reach, Snapshot, StoreId,
-};
+use crate::storage::journal::{JournalChange, JournalError, JournalFiles, Snapshot, StoreId};
 use crate::storage::{CollectionId, StoreError};
 
 /// The most histories that are read at once; for more the answer is an error.
@@ -25,12 +24,16 @@ pub(super) const HISTORIES_MAX: usize = 2;
 pub(super) struct PastOf<'a> {
     pub(super) data: &'a DataFolder,
     pub(super) store: StoreId,
+    /// The part of the store in `ETag`s.
+    pub(super) tag: &'a str,
     /// The name of the resource.
     pub(super) resource: &'a str,
     pub(super) id: &'a RecordId,
     pub(super) query: HistoryQuery,
     /// Later changes are not told: they may not be on the disk.
     pub(super) until: u64,
+    /// The last change that is known to be on the disk: a journal that ends before it is damaged.
+    pub(super) needed: u64,
 }
 
 impl PastOf<'_> {
@@ -46,14 +49,7 @@ impl PastOf<'_> {
             change.seq <= self.until && change.collection == self.resource && change.key == *key
         };
         let files = JournalFiles::find(&self.data.journal(), self.store)?;
-        let snapshots = || Snapshot::find(&self.data.snapshots(), self.store);
-        let first = match files.first() {
-            Some(first) => first,
-            // The journal begins after the newest snapshot.
-            None => snapshots()?
-                .first()
-                .map_or(1, |snapshot| snapshot.seq.saturating_add(1)),
-        };
+        let first = first_change(&files, self.data, self.store)?;
         let mut kept = KeptChanges::new(self.query);
         let wanted = |body: &[u8]| go_on().map(|()| finder.find(body).is_some());
         let reach = files.read_wanted::<E>(first.saturating_sub(1), wanted, |changes| {
@@ -62,14 +58,13 @@ impl PastOf<'_> {
             }
             Ok(())
         })?;
-        if let Reach::Damage { last, error } = reach
-            && last < self.until
-        {
+        if let Some(error) = files.shortfall(reach, self.until, self.needed) {
             return Err(error.into());
         }
         if first > 1 && kept.wants_older() {
             let mut older = BTreeMap::new();
-            if let Some(oldest) = snapshots()?.last() {
+            let snapshots = Snapshot::find(&self.data.snapshots(), self.store)?;
+            if let Some(oldest) = snapshots.last() {
                 oldest.read::<E>(|changes| {
                     go_on()?;
                     let its = changes.into_iter().filter(is_its);
@@ -81,7 +76,7 @@ impl PastOf<'_> {
                 kept.add_older(change);
             }
         }
-        Ok(kept.finish(first, self.store.mark()))
+        Ok(kept.finish(first, self.tag.to_owned()))
     }
 }
 
@@ -107,8 +102,9 @@ impl From<PastError> for StoreError {
             PastError::TooSlow => return Self::TooSlow,
             PastError::Journal(ref error) => {
                 tracing::error!(%error, "the history of a record could not be read");
+                // It is mended with a snapshot, and the history begins after that.
                 if error.is_damage() {
-                    return Self::Damaged;
+                    return Self::Unavailable;
                 }
             }
         }
@@ -133,18 +129,22 @@ impl SledStore {
         let (holder, id) = (Arc::clone(&self.holder), id.clone());
         let read = move || {
             let _permit = permit;
+            let tag = holder.files.mark().ok_or(StoreError::Unavailable)?;
             let store = holder.look(|open| open.store);
-            let known = holder.known.load_full();
+            let known = holder.resources.known.load_full();
             let (store, resource) = store
                 .zip(known.name(collection))
                 .ok_or(StoreError::Unavailable)?;
+            let durable = holder.readers.progress().borrow().durable;
             let past = PastOf {
-                data: &holder.data,
+                data: &holder.files.data,
+                tag,
                 store,
                 resource,
                 id: &id,
                 query,
-                until: holder.readers.progress().borrow().durable,
+                until: durable,
+                needed: durable,
             };
             let go_on = || {
                 let late = Instant::now() >= deadline;

@@ -37,7 +37,7 @@ pub(super) fn with_facts<T>(
         size.unwrap_or(records / 4)
     };
     let facts = PlanFacts {
-        ids: holder.known.load().ids(collection),
+        ids: holder.resources.known.load().ids(collection),
         indexes: &indexes,
         records,
         size: &size,

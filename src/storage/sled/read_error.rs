@@ -7,7 +7,7 @@ use crate::storage::StoreError;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
-    /// What is stored is not what was written. Beside a writer, a value may also have been replaced while it was read.
+    /// The stored data are not what was written. Beside a writer, a value may also have been replaced while it was read.
     #[error("{what} is damaged: its check sum or its form is wrong")]
     Damaged { what: String },
     #[error(transparent)]
@@ -47,7 +47,12 @@ impl From<ReadError> for StoreError {
         if error.is_full() {
             return Self::Full;
         }
-        tracing::error!(%error, "the store could not be read");
+        match &error {
+            // Beside a writer, a look may only have been overtaken: it is not valid then, and made again. Damage that is found
+            // is told where the view is made again.
+            ReadError::Damaged { .. } => tracing::debug!(%error, "the store could not be read"),
+            ReadError::Engine(_) => tracing::error!(%error, "the store could not be read"),
+        }
         match error {
             // sled meets damage in its own pages, too: the view is made again for either.
             ReadError::Damaged { .. } | ReadError::Engine(EngineError::Failed(_)) => Self::Damaged,

@@ -1,4 +1,4 @@
-//! What readers see of the store: the engine while it is open, how far it is, and the figures of each resource.
+//! The state of the store that readers use: the open engine, its last change, and the counts of each resource.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use super::engine::{Engine, Group};
 use super::index_catalog::IndexCatalog;
 use super::opening::CommitLog;
 use super::seqlock::SeqLock;
-use crate::storage::CollectionId;
 use crate::storage::journal::StoreId;
+use crate::storage::{CollectionId, LastChange, RecentChanges};
 
 /// The progress of the store, which waiting readers watch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,12 +45,16 @@ pub(super) struct OpenEngine {
 pub(super) struct ReaderState {
     open: ArcSwapOption<OpenEngine>,
     progress: watch::Sender<Progress>,
+    /// The number of the last change on the disk, for feeds; sent after the progress, which they read then.
+    last_change: watch::Sender<u64>,
     /// The figures of each resource.
     tallies: ArcSwap<Vec<Tally>>,
-    /// Whether a group is being applied to the engine and the figures.
+    /// Locked while a group is being applied to the engine and the figures.
     group: SeqLock,
     /// Held by the writer meanwhile.
     applying: Mutex<()>,
+    /// The newest changes, for feeds.
+    pub(super) recent: Arc<RecentChanges>,
 }
 
 impl ReaderState {
@@ -62,6 +66,11 @@ impl ReaderState {
     /// The sender of the progress, from which a waiting reader gets a receiver.
     pub(super) fn progress(&self) -> &watch::Sender<Progress> {
         &self.progress
+    }
+
+    /// The number of the last change on the disk, to be watched.
+    pub(super) fn last_change(&self) -> LastChange {
+        LastChange::of(&self.last_change)
     }
 
     /// The result of `look` into this engine, if it is in use and no group was applied while it ran.
@@ -107,13 +116,16 @@ impl ReaderState {
     }
 
     /// Called by the writer when a group is on the disk, before it is answered or applied. Whoever reads more than one
-    /// record waits from here on until it is applied.
-    pub(super) fn group_begins(&self, now: &Checked) {
+    /// record waits from here on until it is applied. `show` lets those see it who read one record: not before, since an index
+    /// and the records that it names would be of two moments.
+    pub(super) fn group_begins(&self, now: &Checked, show: impl FnOnce()) {
         self.group.write_begin();
+        show();
         self.tallies.store(Arc::new(now.tallies.clone()));
         let durable = now.last_seq;
         self.progress
             .send_modify(|progress| progress.durable = durable);
+        self.last_change.send_replace(durable);
     }
 
     /// Called by the writer when a group has been applied.
@@ -123,7 +135,7 @@ impl ReaderState {
 
     /// Lets readers see an engine that was just opened and checked.
     pub(super) fn publish(&self, open: &Arc<OpenEngine>, checked: &Checked) {
-        self.group_begins(checked);
+        self.group_begins(checked, || ());
         self.open.store(Some(Arc::clone(open)));
         self.group_ends();
         self.progress.send_replace(Progress {
@@ -132,6 +144,8 @@ impl ReaderState {
             readable: true,
             troubled: false,
         });
+        // Feeds learn that the store is open again.
+        self.last_change.send_replace(checked.last_seq);
     }
 
     /// Notes whether the last attempt to open the engine failed.

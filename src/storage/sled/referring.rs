@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::deciding::Decided;
+use super::index_catalog::KeptIndex;
 use super::known::KnownResources;
 use super::read_error::ReadError;
 use super::staging::{Staging, WriteTarget};
@@ -22,21 +23,21 @@ use crate::record::{
 use crate::storage::CollectionId;
 
 /// A record, wherever it is.
-pub(super) type Place = (CollectionId, RecordId);
+pub(super) type RecordAddress = (CollectionId, RecordId);
 
 /// The records that refer to those that a command deletes.
 #[derive(Default)]
 struct Referring {
     /// Those that are deleted, with those that the command names.
-    removed: BTreeSet<Place>,
+    removed: BTreeSet<RecordAddress>,
     /// Those whose effects have not been looked at.
-    next: Vec<Place>,
+    next: Vec<RecordAddress>,
     /// Those that are changed, with the fields that become null.
-    changed: BTreeMap<Place, BTreeSet<String>>,
+    changed: BTreeMap<RecordAddress, BTreeSet<String>>,
     /// Those that are in the way, unless they are deleted as well, with their fields.
-    restricting: BTreeMap<Place, String>,
+    restricting: BTreeMap<RecordAddress, String>,
     /// Those that the command names.
-    named: BTreeSet<Place>,
+    named: BTreeSet<RecordAddress>,
 }
 
 impl Referring {
@@ -96,7 +97,7 @@ impl Staging<'_> {
         Ok((!found.is_empty()).then_some(CommandError::Invalid(found)))
     }
 
-    fn has(&self, collection: CollectionId, id: &RecordId) -> Result<bool, ReadError> {
+    pub(super) fn has(&self, collection: CollectionId, id: &RecordId) -> Result<bool, ReadError> {
         let found = value::read(self.engine, Some(&self.group), collection, &id.key())?;
         Ok(found.is_some())
     }
@@ -105,7 +106,7 @@ impl Staging<'_> {
     pub(super) fn effects(
         &self,
         known: &KnownResources,
-        deleted: Vec<Place>,
+        deleted: Vec<RecordAddress>,
     ) -> Result<Result<Vec<Decided>, CommandError>, ReadError> {
         let mut referring = Referring {
             named: deleted.iter().cloned().collect(),
@@ -162,7 +163,7 @@ impl Staging<'_> {
     fn look_for(
         &self,
         known: &KnownResources,
-        (collection, id): &Place,
+        (collection, id): &RecordAddress,
         referring: &mut Referring,
     ) -> Result<Option<CommandError>, ReadError> {
         let name = known.name(*collection).unwrap_or_default();
@@ -177,12 +178,7 @@ impl Staging<'_> {
             if !kept.is_complete() {
                 return Ok(Some(refused));
             }
-            let value = match id {
-                RecordId::Number(number) => Value::from(*number),
-                RecordId::Text(text) => Value::from(&**text),
-            };
-            let members = Map::from_iter([(field.to_owned(), value)]);
-            let Some(entry) = kept.index.entries(&members).pop_first() else {
+            let Some(entry) = entry_of(kept, field, id) else {
                 continue;
             };
             self.with_entry(from, kept, &entry, &mut |child| {
@@ -231,4 +227,14 @@ impl Staging<'_> {
         object.remove_id();
         Some(object.text(&target.id))
     }
+}
+
+/// The entry of the records whose `field` refers to this one, in the index of that field.
+pub(super) fn entry_of(kept: &KeptIndex, field: &str, id: &RecordId) -> Option<Vec<u8>> {
+    let value = match id {
+        RecordId::Number(number) => Value::from(*number),
+        RecordId::Text(text) => Value::from(&**text),
+    };
+    let members = Map::from_iter([(field.to_owned(), value)]);
+    kept.index.entries(&members).pop_first()
 }

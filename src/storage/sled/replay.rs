@@ -28,7 +28,7 @@ pub(super) struct Replay<'a> {
     engine: &'a mut dyn Engine,
     store: StoreId,
     checked: Checked,
-    /// Changes before this one get no entry in the log.
+    /// Changes before this one get no entry in the log of changes.
     log_from: u64,
     waiting: Vec<JournalChange>,
     waiting_bytes: usize,

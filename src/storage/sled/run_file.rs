@@ -3,9 +3,11 @@
 //! writes it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use crate::plain_file;
 
 /// The file of one run. Whatever goes wrong with it is logged, and stops nothing.
 #[derive(Debug)]
@@ -18,7 +20,8 @@ impl RunFile {
         file.tell_last();
         let started = humantime::format_rfc3339_seconds(SystemTime::now());
         let text = format!("{}\n{started}\n", std::process::id());
-        if let Err(error) = fs::write(&file.0, text) {
+        let written = plain_file::create(&file.0);
+        if let Err(error) = written.and_then(|mut file| file.write_all(text.as_bytes())) {
             tracing::warn!(
                 %error, file = %file.0.display(),
                 "cannot note that the daemon runs; the next start can't tell whether it was killed"
@@ -28,8 +31,9 @@ impl RunFile {
     }
 
     fn tell_last(&self) {
-        match fs::read_to_string(&self.0) {
+        match plain_file::read(&self.0) {
             Ok(text) => {
+                let text = String::from_utf8_lossy(&text);
                 let mut lines = text.lines();
                 let pid = lines.next().unwrap_or("unknown");
                 let started = lines.next().unwrap_or("unknown");

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::checked::{self, Checked, STORE_KEY};
 use super::data_folder::copy_all;
-use super::engine::{Engine, EngineError, Keyspace, Opener as _};
+use super::engine::{Engine, EngineError, Keyspace};
 use super::opener::SledOpener;
 use super::snapshots;
 use super::value;
@@ -63,7 +63,7 @@ impl SalvagedView {
             }
         })?;
         let opener = SledOpener::new(copied.copy.clone(), CACHE_BYTES);
-        let engine = opener.open(&[]).map_err(|fault| {
+        let engine = opener.open_damaged().map_err(|fault| {
             if fault.is_full() {
                 NoView::Full(io::Error::new(
                     io::ErrorKind::StorageFull,

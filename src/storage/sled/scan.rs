@@ -15,11 +15,11 @@ use super::engine::following;
 use super::holder::Holder;
 use super::index_reading::IndexReader;
 use super::index_sets;
-use super::page::{self, CHUNK_BYTES, CHUNK_RECORDS};
+use super::page::{self, CHUNK_BYTES, CHUNK_RECORDS, WantedRecords};
 use super::read_error::ReadError;
 use super::store::{SledStore, record};
 use crate::num::as_u64;
-use crate::record::{Record, RecordId};
+use crate::record::{Record, RecordId, RecordSink};
 use crate::storage::plan::{IndexPart, IndexSet};
 use crate::storage::{CollectionId, ScanLimit, StoreError, Unserved};
 use crate::supervision::contain;
@@ -31,7 +31,7 @@ pub(super) fn scans_max() -> usize {
 }
 /// The niceness of the threads of scans: beside a busy thread they get a tenth of its processor, so that they still end.
 const NICENESS: i32 = 10;
-/// How often a part of an index is read while groups are applied, before all records are read instead.
+/// The most times that a part of an index is read while groups are applied, before all records are read instead.
 const GATHER_TRIES: u32 = 5;
 /// The fault point at which a scan never ends, so that others wait for their turn.
 pub(super) const HELD_SCAN: &str = "storage.held_scan";
@@ -73,16 +73,15 @@ impl From<ReadError> for ScanFault {
 }
 
 impl SledStore {
-    /// Shows records of a resource to `visit`, in the order of ids, until it returns false. Returns what `visit` made of
-    /// `state`, and the resource's last change at the beginning. `why` says what would make it unnecessary.
-    pub(super) async fn scan<T: Send + 'static>(
+    /// Shows records of a resource to `sink`, in the order of ids, as long as it wants more. Returns it, and the resource's last
+    /// change at the beginning. `why` says what would make the scan unnecessary.
+    pub(super) async fn scan<T: RecordSink>(
         &self,
         collection: CollectionId,
         (source, why): (ScanSource, Unserved),
-        state: T,
-        visit: fn(&mut T, Record) -> bool,
+        sink: T,
     ) -> Result<(T, u64), StoreError> {
-        let scanned = self.scan_within_limits(collection, source, state, visit);
+        let scanned = self.scan_within_limits(collection, source, sink);
         scanned.await.map_err(|fault| match fault {
             ScanFault::Limit(limit) => self.limited(why, limit),
             ScanFault::Store(error) => error,
@@ -96,12 +95,11 @@ impl SledStore {
         StoreError::Unindexed { why, limit }
     }
 
-    async fn scan_within_limits<T: Send + 'static>(
+    async fn scan_within_limits<T: RecordSink>(
         &self,
         collection: CollectionId,
         source: ScanSource,
-        state: T,
-        visit: fn(&mut T, Record) -> bool,
+        sink: T,
     ) -> Result<(T, u64), ScanFault> {
         let deadline = self.deadline_from_now();
         let permit = Arc::clone(&self.scans).acquire_owned();
@@ -121,11 +119,11 @@ impl SledStore {
                     ScanSource::Set { names, set } => (None, scan.gather(&names, &set)?),
                 };
                 let from = from.map_or_else(Vec::new, |id| following(&id.key()));
-                let state = match among {
-                    Some(ids) => scan.run_among(&ids, state, visit)?,
-                    None => scan.run(from, state, visit)?,
+                let sink = match among {
+                    Some(ids) => scan.run_among(&ids, sink)?,
+                    None => scan.run(from, sink)?,
                 };
-                Ok((state, scan.seq))
+                Ok((sink, scan.seq))
             });
             let scan = scan.unwrap_or_else(|panic| {
                 tracing::error!(%panic, "reading a whole resource ended in a panic");
@@ -234,7 +232,7 @@ impl<'a> CollectionScan<'a> {
         })
     }
 
-    /// Whether it may look at more than the `seen` records.
+    /// Looks whether it may look at more than the `seen` records.
     fn goes_on(&self, seen: u64) -> Result<(), ScanFault> {
         if (self.is_left)() {
             return Err(ScanFault::Left);
@@ -249,32 +247,26 @@ impl<'a> CollectionScan<'a> {
         Ok(())
     }
 
-    fn run<T>(
-        &self,
-        mut from: Vec<u8>,
-        mut state: T,
-        visit: fn(&mut T, Record) -> bool,
-    ) -> Result<T, ScanFault> {
+    fn run<T: RecordSink>(&self, mut from: Vec<u8>, mut sink: T) -> Result<T, ScanFault> {
         let (mut records_max, mut seen) = (CHUNK_RECORDS, 0);
         loop {
             self.goes_on(seen)?;
-            let Some(chunk) = self.chunk(&from, records_max)? else {
+            let Some(chunk) = self.chunk(&from, records_max, &mut sink)? else {
                 records_max = (records_max / 2).max(CHUNK_RECORDS_MIN);
                 std::thread::yield_now();
                 continue;
             };
-            let more = chunk.len() == records_max;
-            seen += as_u64(chunk.len());
-            if let Some(last) = chunk.last() {
-                from = following(&last.id.key());
-            }
-            for record in chunk {
-                if !visit(&mut state, record) {
-                    return Ok(state);
+            seen += as_u64(chunk.read);
+            from = following(&chunk.last);
+            for (before, record) in chunk.wanted {
+                sink.pass(before);
+                if !sink.visit(record) {
+                    return Ok(sink);
                 }
             }
-            if !more {
-                return Ok(state);
+            sink.pass(chunk.behind);
+            if chunk.is_last {
+                return Ok(sink);
             }
         }
     }
@@ -308,40 +300,33 @@ impl<'a> CollectionScan<'a> {
         Ok(None)
     }
 
-    fn run_among<T>(
-        &self,
-        ids: &[RecordId],
-        mut state: T,
-        visit: fn(&mut T, Record) -> bool,
-    ) -> Result<T, ScanFault> {
+    fn run_among<T: RecordSink>(&self, ids: &[RecordId], mut sink: T) -> Result<T, ScanFault> {
         for (at, ids) in ids.chunks(CHUNK_RECORDS).enumerate() {
             self.goes_on(as_u64(at * CHUNK_RECORDS))?;
             let open = self.holder.readers.engine();
             let open = open.as_deref().ok_or(StoreError::Unavailable)?;
             for id in ids {
                 if let Some(record) = record(open, self.collection, id)?
-                    && !visit(&mut state, record)
+                    && !sink.visit(record)
                 {
-                    return Ok(state);
+                    return Ok(sink);
                 }
             }
         }
-        Ok(state)
+        Ok(sink)
     }
 
     /// The next records; `None` if a group was applied meanwhile, or if room for reading had to be made.
-    fn chunk(&self, from: &[u8], records_max: usize) -> Result<Option<Vec<Record>>, StoreError> {
+    fn chunk(
+        &self,
+        from: &[u8],
+        records_max: usize,
+        sink: &mut impl RecordSink,
+    ) -> Result<Option<WantedRecords>, StoreError> {
         let open = self.holder.readers.engine();
         let open = open.as_deref().ok_or(StoreError::Unavailable)?;
-        let engine = &*open.engine;
-        let read = || {
-            let mut records = Vec::new();
-            page::records(engine, self.collection, from, |record| {
-                records.push(record);
-                records.len() < records_max
-            })?;
-            Ok::<_, ReadError>(records)
-        };
+        let wants = |text: &[u8]| sink.wants(text);
+        let read = || page::wanted(&*open.engine, self.collection, from, records_max, wants);
         match self.holder.readers.between_groups(open, read).transpose() {
             Err(error) if error.is_full() && self.holder.space.release() => Ok(None),
             chunk => Ok(chunk?),

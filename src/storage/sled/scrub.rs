@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::compaction::DAMAGED_RECORD;
 use super::engine::OpenFault;
 use super::healing::{HealingTask, TaskKind};
 use super::holder::Holder;
@@ -16,13 +17,18 @@ use super::store::SledStore;
 use super::stored_fit;
 use crate::incidents::{Incident, IncidentKind, STORAGE};
 use crate::num::as_u64;
-use crate::storage::journal::{JournalChange, JournalEnd, JournalFiles, Reach, Snapshot};
+use crate::storage::journal::{
+    JournalChange, JournalEnd, JournalError, JournalFiles, Reach, Snapshot,
+};
 use crate::storage::{CollectionId, TaskProgress};
 use crate::supervision::contain;
 
 /// After this many bytes there is a pause, so that the disk is free for others: at most 100 MB/s are read.
 const STRETCH_BYTES: usize = 1 << 20;
 const STRETCH_PAUSE: Duration = Duration::from_millis(10);
+
+/// The fault of a view that lost records, or has some that were deleted.
+const MISCOUNTED: &str = "the records in the view do not match its own count";
 
 /// Scrubs a store as long as it is used, on a thread of its own.
 pub(super) fn in_background(store: &Arc<SledStore>) {
@@ -51,15 +57,15 @@ fn scrub(holder: &Arc<Holder>, store: &Weak<SledStore>) {
     match journal_is_whole(holder, &task) {
         Ok(true) => {}
         Ok(false) => {
-            holder.leave_segment();
+            holder.journal.leave_segment();
             snapshots::make_in_background(holder);
         }
         Err(error) => tracing::warn!(%error, "the journal could not be scrubbed"),
     }
-    if let Some(era) = damaged_view(holder, &task)
+    if let Some((era, found)) = damaged_view(holder, &task)
         && let Some(store) = store.upgrade()
     {
-        store.compactor.heal(era);
+        store.compactor.heal(era, found);
     }
     let bytes = task.counter().load(Ordering::Relaxed);
     let seconds = task.lasted().as_secs_f64();
@@ -79,12 +85,12 @@ fn journal_is_whole(holder: &Holder, task: &HealingTask<'_>) -> Result<bool, Ope
             read = 0;
             std::thread::park_timeout(STRETCH_PAUSE);
         }
-        Ok::<_, OpenFault>(())
+        Ok::<_, JournalError>(())
     };
     let mut whole = true;
     let mut oldest = 0;
-    let snapshots = Snapshot::find(&holder.data.snapshots(), store)?;
-    let files = JournalFiles::find(&holder.data.journal(), store)?.counted(task.counter());
+    let snapshots = Snapshot::find(&holder.files.data.snapshots(), store)?;
+    let files = JournalFiles::find(&holder.files.data.journal(), store)?.counted(task.counter());
     let journal = files.bytes_to_read(snapshots.last().map_or(0, |oldest| oldest.seq));
     let copies: u64 = snapshots.iter().map(Snapshot::bytes).sum();
     task.has_left(copies + journal + holder.readers.sum(|tally| tally.bytes));
@@ -93,16 +99,17 @@ fn journal_is_whole(holder: &Holder, task: &HealingTask<'_>) -> Result<bool, Ope
         match snapshot.read_counted(task.counter(), &mut pace) {
             Ok(()) => {}
             // It was thinned out meanwhile, or the disk fails.
-            Err(fault @ OpenFault::Io(_)) => return Err(fault),
-            Err(fault) => {
-                tracing::warn!(%fault, "a snapshot is damaged: a new one is made");
+            Err(error) if error.is_of_disk() => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "a snapshot is damaged: a new one is made");
                 let kind = IncidentKind::DamagedSnapshot;
                 let done = "a new snapshot is made";
-                let incident = Incident::new(kind, STORAGE, &fault.to_string(), done);
+                let incident = Incident::new(kind, STORAGE, &error.to_string(), done);
                 let incident = incident.of_file(snapshot.path());
                 holder.healing.incidents.add(incident);
                 let why = "a damaged snapshot";
                 holder
+                    .files
                     .move_aside(snapshot.path(), why)
                     .map_err(OpenFault::Io)?;
                 whole = false;
@@ -118,6 +125,9 @@ fn journal_is_whole(holder: &Holder, task: &HealingTask<'_>) -> Result<bool, Ope
         }
         Reach::Damage { last, error } => (last, Some(error.to_string())),
     };
+    if damage.is_none() {
+        mend_heads(holder, &files)?;
+    }
     if let Some(damage) = damage {
         tracing::warn!(damage, "the journal is damaged: a snapshot takes its place");
         let kind = IncidentKind::DamagedJournal;
@@ -128,10 +138,25 @@ fn journal_is_whole(holder: &Holder, task: &HealingTask<'_>) -> Result<bool, Ope
     Ok(whole && last >= durable)
 }
 
-/// Reads every record of the view. Returns how often the store had been opened if one is damaged.
-fn damaged_view(holder: &Holder, task: &HealingTask<'_>) -> Option<u64> {
+/// Writes the heads of segments again that are damaged. Their changes are read without them, as long as the first frame is
+/// whole.
+fn mend_heads(holder: &Holder, files: &JournalFiles) -> Result<(), OpenFault> {
+    for error in files.mend_heads()? {
+        tracing::warn!(%error, "the head of a file of the journal was damaged: it was written again");
+        let kind = IncidentKind::DamagedJournal;
+        let done = "the head of the file was written again, from its first group of changes";
+        let incident = Incident::new(kind, STORAGE, &error.to_string(), done);
+        holder.healing.incidents.add(incident);
+    }
+    Ok(())
+}
+
+/// Reads every record of the view. Returns how often the store had been opened if one is damaged, or if it has not as many as it
+/// counts.
+fn damaged_view(holder: &Holder, task: &HealingTask<'_>) -> Option<(u64, &'static str)> {
     let (era, collections) = holder.look(|open| (open.era, open.engine.collections().len()))?;
     for collection in (0..collections).map(CollectionId) {
+        let (before, mut found) = (holder.readers.tally(collection), (0, 0));
         let mut from = Vec::new();
         loop {
             let chunk = match page::chunk(holder, era, collection, &mut from) {
@@ -141,7 +166,7 @@ fn damaged_view(holder: &Holder, task: &HealingTask<'_>) -> Option<u64> {
                         found,
                         "a record in the view is damaged: the view is made again"
                     );
-                    return Some(era);
+                    return Some((era, DAMAGED_RECORD));
                 }
                 Err(_) => return None,
             };
@@ -149,10 +174,20 @@ fn damaged_view(holder: &Holder, task: &HealingTask<'_>) -> Option<u64> {
             if chunk.is_empty() {
                 break;
             }
+            found = (found.0 + as_u64(chunk.len()), found.1 + as_u64(bytes));
             task.add(as_u64(bytes));
             if bytes >= STRETCH_BYTES / 4 {
                 std::thread::park_timeout(STRETCH_PAUSE / 4);
             }
+        }
+        // If it was written to meanwhile, the two can't be compared.
+        if holder.readers.tally(collection) == before && (before.records, before.bytes) != found {
+            tracing::warn!(
+                counted = before.records,
+                found = found.0,
+                "{MISCOUNTED}: the view is made again"
+            );
+            return Some((era, MISCOUNTED));
         }
     }
     None

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checked::{self, Checked};
-use super::data_folder::DataFolder;
+use super::data_folder::{self, DataFolder};
 use super::engine::{Engine, OpenFault};
 use super::healing::TaskKind;
 use super::holder::Holder;
@@ -22,6 +22,9 @@ use crate::supervision::{MessageId, contain};
 
 /// A snapshot is made when the journal has grown by this much since the last one, or by half of what lives.
 const JOURNAL_BYTES_MIN: u64 = if cfg!(test) { 256 << 10 } else { 32 << 20 };
+
+/// The chunks of records that are read between two pauses. A pause after each made a snapshot take half as long again.
+const CHUNKS_A_PAUSE: usize = 4;
 
 /// Whether it is time for a snapshot.
 pub(super) fn is_due(journal_bytes: u64, checked: &Checked) -> bool {
@@ -90,27 +93,27 @@ pub(super) fn of_view(
 
 /// Makes a snapshot on a thread of its own, beside the writer, and removes what it makes superfluous.
 pub(super) fn make_in_background(holder: &Arc<Holder>) {
-    if !holder.snapshotting.begin_or_ask() {
+    if !holder.journal.snapshotting.begin_or_ask() {
         return;
     }
     let of = Arc::clone(holder);
     let thread = std::thread::Builder::new().name("snapshot".to_owned());
     if let Err(error) = thread.spawn(move || make(&of)) {
         tracing::warn!(%error, "no thread for a snapshot: the next one is made when the journal has grown again");
-        holder.snapshotting.give_up();
+        holder.journal.snapshotting.give_up();
     }
 }
 
 /// Ends the time in which no snapshot may be begun. Begins one if it was asked for meanwhile.
 pub(super) fn end(holder: &Arc<Holder>) {
-    if holder.snapshotting.end() {
+    if holder.journal.snapshotting.end() {
         make_in_background(holder);
     }
 }
 
 /// Makes a snapshot that was begun, and removes what it makes superfluous.
 pub(super) fn make(holder: &Arc<Holder>) {
-    holder.forget_growth();
+    holder.journal.set_growth(0);
     match contain(|| beside_the_writer(holder)) {
         Ok(Ok(Some(()))) => {}
         Ok(Ok(None)) => tracing::debug!("no snapshot: the store was closed meanwhile"),
@@ -135,11 +138,11 @@ fn beside_the_writer(holder: &Holder) -> Result<Option<()>, OpenFault> {
     };
     let task = holder.healing.begin(TaskKind::Snapshot);
     task.has_left(holder.readers.sum(|tally| tally.bytes));
-    let mut out = SnapshotWriter::begin(&holder.data.snapshots(), store)?;
+    let mut out = SnapshotWriter::begin(&holder.files.data.snapshots(), store)?;
     for (index, name) in names.iter().enumerate() {
         let collection = CollectionId(index);
         let mut from = Vec::new();
-        loop {
+        for number in 1_usize.. {
             let Some(chunk) = page::chunk(holder, era, collection, &mut from)? else {
                 return Ok(None);
             };
@@ -151,7 +154,9 @@ fn beside_the_writer(holder: &Holder) -> Result<Option<()>, OpenFault> {
                 let change = change(name, key, record);
                 out.add(change)?;
             }
-            std::thread::park_timeout(CHUNK_PAUSE);
+            if number.is_multiple_of(CHUNKS_A_PAUSE) {
+                std::thread::park_timeout(CHUNK_PAUSE);
+            }
         }
         let numbers = holder.look(|open| numbers(&*open.engine, collection));
         if let Some(numbers) = numbers.transpose()?.flatten() {
@@ -159,29 +164,22 @@ fn beside_the_writer(holder: &Holder) -> Result<Option<()>, OpenFault> {
         }
     }
     let end = holder.readers.progress().borrow().durable;
-    let journal = holder.data.journal();
+    let journal = holder.files.data.journal();
     if end > begin {
-        let reach =
-            JournalFiles::find(&journal, store)?.read::<JournalError>(begin, |changes| {
-                let mut seen = changes.into_iter().filter(|change| change.seq <= end);
-                seen.try_for_each(|change| out.add(change))
-            })?;
-        if let Reach::Damage { last, error } = reach
-            && last < end
-        {
-            return Err(error.into());
-        }
+        let files = JournalFiles::find(&journal, store)?;
+        add_changes(&mut out, &files, begin, end)?;
     }
     let snapshot = out.finish(end)?;
-    if let Some(oldest) = Snapshot::thin_out(&holder.data.snapshots(), store)? {
+    if let Some(oldest) = Snapshot::thin_out(&holder.files.data.snapshots(), store)? {
         let files = JournalFiles::find(&journal, store)?;
-        let removable = match &holder.archiving {
+        let removable = match &holder.journal.archiving {
             Some(archiving) => archiving.removable(oldest, &files, holder.space.refuses()),
             None => oldest,
         };
+        let since = data_folder::aside_time();
         files.take_before(removable, |path, damaged| {
             if damaged {
-                holder.move_aside(
+                holder.files.move_aside(
                     path,
                     "a damaged file of the journal, whose changes a snapshot has",
                 )
@@ -189,13 +187,44 @@ fn beside_the_writer(holder: &Holder) -> Result<Option<()>, OpenFault> {
                 fs::remove_file(path)
             }
         })?;
-        holder.limit_aside();
+        holder.files.limit_aside(since);
     }
-    holder.look_how_far_back(store);
+    holder.journal.look_how_far_back(&holder.files.data, store);
     let seconds = task.lasted().as_secs_f64();
     let bytes = snapshot.bytes();
     tracing::info!(file = %snapshot.path().display(), change = snapshot.seq, bytes, seconds, "snapshot written");
     Ok(Some(()))
+}
+
+/// Adds the changes after `begin` up to `end` to a snapshot.
+fn add_changes(
+    out: &mut SnapshotWriter,
+    files: &JournalFiles,
+    begin: u64,
+    end: u64,
+) -> Result<(), OpenFault> {
+    let reach = files.read::<JournalError>(begin, |changes| {
+        let mut seen = changes.into_iter().filter(|change| change.seq <= end);
+        seen.try_for_each(|change| out.add(change))
+    })?;
+    match reach {
+        Reach::Damage { last, error } if last < end => Err(error.into()),
+        Reach::End(_) | Reach::Damage { .. } => Ok(()),
+    }
+}
+
+/// The first change that the journal in a folder has. One that is empty begins after the newest snapshot.
+pub(super) fn first_change(
+    files: &JournalFiles,
+    data: &DataFolder,
+    store: StoreId,
+) -> Result<u64, JournalError> {
+    if !files.is_empty() {
+        return Ok(files.first().unwrap_or(1));
+    }
+    let snapshots = Snapshot::find(&data.snapshots(), store)?;
+    let newest = snapshots.first();
+    Ok(newest.map_or(1, |newest| newest.seq.saturating_add(1)))
 }
 
 /// The oldest moment to which the store in a folder can be restored: its first change, or its oldest snapshot.

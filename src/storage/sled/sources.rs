@@ -1,15 +1,14 @@
-//! Where a view can be made from: a snapshot and the journal behind it, if together they have all that was acknowledged. And
-//! what makes a view that is there and the journal agree.
+//! Finds a source for a new view: a snapshot and the journal after it, if together they have all acknowledged changes. Also brings
+//! an existing view and the journal into agreement.
 
 use std::sync::atomic::AtomicU64;
 
-use super::checked;
 use super::engine::OpenFault;
 use super::healing::HealingTask;
 use super::opening::Opening;
 use super::start::{self, Copies, JournalState, Remedy};
 use crate::storage::TaskProgress;
-use crate::storage::journal::{JournalEnd, JournalFiles, MarksFound, Reach, Snapshot, StoreId};
+use crate::storage::journal::{Acknowledged, JournalEnd, JournalFiles, Reach, Snapshot, StoreId};
 
 impl Opening<'_> {
     /// The newest snapshot that can be read and has, with the journal behind it, all that was acknowledged. `None` if the
@@ -18,7 +17,7 @@ impl Opening<'_> {
         &self,
         store: StoreId,
         files: &JournalFiles,
-        acknowledged: Option<u64>,
+        acknowledged: Acknowledged,
         task: &HealingTask<'_>,
     ) -> Result<(Option<Snapshot>, JournalEnd), OpenFault> {
         let mut fault = None;
@@ -36,7 +35,7 @@ impl Opening<'_> {
             match Self::source(files, base, acknowledged, task.counter()) {
                 Ok(end) => {
                     if let Some(fault) = fault {
-                        tracing::warn!(%fault, "a damaged snapshot was passed over");
+                        tracing::warn!(%fault, "a damaged snapshot was skipped");
                     }
                     return Ok((snapshot, end));
                 }
@@ -52,7 +51,7 @@ impl Opening<'_> {
     pub(super) fn source(
         files: &JournalFiles,
         snapshot: Option<&Snapshot>,
-        acknowledged: Option<u64>,
+        acknowledged: Acknowledged,
         counter: &AtomicU64,
     ) -> Result<JournalEnd, OpenFault> {
         let base = snapshot.map_or(0, |snapshot| snapshot.seq);
@@ -76,41 +75,15 @@ impl Opening<'_> {
                 last: base,
                 ..JournalEnd::default()
             }),
-            lost @ (Remedy::Lost { .. } | Remedy::Unknown) => Err(match (refused(lost), told) {
-                (OpenFault::Damaged(text), Some(told)) => {
-                    OpenFault::Damaged(format!("{text} ({told})"))
-                }
-                (fault, _) => fault,
-            }),
+            lost @ (Remedy::Lost { .. } | Remedy::Unknown { .. }) => {
+                Err(match (refused(lost), told) {
+                    (OpenFault::Damaged(text), Some(told)) => {
+                        OpenFault::Damaged(format!("{text} ({told})"))
+                    }
+                    (fault, _) => fault,
+                })
+            }
         }
-    }
-}
-
-impl Opening<'_> {
-    /// The marks of a folder, as damaged ones if they are another store's: if the journal is of one store with the snapshots or the
-    /// view, and the marks are of none.
-    pub(super) fn own_marks(&self, marks: MarksFound) -> Result<MarksFound, OpenFault> {
-        let MarksFound::Found { mark, .. } = marks else {
-            return Ok(marks);
-        };
-        let Some(store) = JournalFiles::store_of(&self.data.journal())? else {
-            return Ok(marks);
-        };
-        let copies = Snapshot::store_of(&self.data.snapshots())?;
-        if store == mark.store || copies == Some(mark.store) {
-            return Ok(marks);
-        }
-        let in_view = || {
-            let engine = self.opener.exists().then(|| self.opener.open(&[]));
-            engine.is_some_and(|engine| {
-                engine.is_ok_and(|engine| matches!(checked::read(&*engine, store), Ok(Some(_))))
-            })
-        };
-        if copies == Some(store) || in_view() {
-            tracing::warn!(folder = %self.data.path.display(), "the file marks is another store's");
-            return Ok(MarksFound::Damaged);
-        }
-        Ok(marks)
     }
 }
 
@@ -130,7 +103,7 @@ impl Agreement {
         files: &JournalFiles,
         store: StoreId,
         at: u64,
-        acknowledged: Option<u64>,
+        acknowledged: Acknowledged,
     ) -> Result<Self, OpenFault> {
         let reach = files.read::<OpenFault>(at, |_| Ok(()))?;
         let found = damage_in(&reach);
@@ -193,9 +166,12 @@ pub(super) fn refused(remedy: Remedy) -> OpenFault {
         Remedy::Lost { first, last } => {
             format!("the changes {first} to {last} were acknowledged, and no copy has them")
         }
-        Remedy::Unknown | Remedy::Replay | Remedy::Renew => {
-            "the file marks can't be read, and without it nobody knows where the journal ended"
-                .to_owned()
-        }
+        Remedy::Unknown { certain, last } if certain > last => format!(
+            "the journal and the snapshots end at change {last}, but change {certain} was acknowledged, and perhaps later ones: the marks are damaged, too"
+        ),
+        Remedy::Unknown { last, .. } => format!(
+            "changes after {last} may have been acknowledged: the end of the journal is damaged, and so are the marks"
+        ),
+        Remedy::Replay | Remedy::Renew => "its copies agree".to_owned(),
     })
 }

@@ -1,5 +1,6 @@
 //! A group while it is being put together: what its commands have staged so far, on top of what the engine has.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ pub(super) struct Staging<'a> {
     pub(super) names: Arc<[String]>,
     /// The changes of the group, for the journal.
     pub(super) changes: Vec<JournalChange>,
-    /// Changes before this one get no entry in the log.
+    /// Changes before this one get no entry in the log of changes.
     pub(super) log_from: u64,
     /// The time of its changes, in milliseconds since 1970.
     pub(super) now_ms: u64,
@@ -200,7 +201,7 @@ impl Staging<'_> {
         self.group.put(Keyspace::Meta, key, seq_key(next).to_vec());
     }
 
-    /// Notes a change for the journal, and stages its entry of the log.
+    /// Notes a change for the journal, and stages its entry of the log of changes.
     fn log(&mut self, origin: Origin, key: Vec<u8>, effect: JournalEffect) {
         let kind = match effect {
             JournalEffect::Put { .. } => ChangeKind::Put,
@@ -253,7 +254,10 @@ impl Staging<'_> {
         if indexes.peek().is_none() {
             return;
         }
-        let members = |json: &Bytes| JsonObject::parse(json).unwrap_or_default();
+        let names = indexes.clone().flat_map(|kept| kept.index.members());
+        let names: BTreeSet<_> = names.collect();
+        let names: Vec<_> = names.into_iter().cloned().collect();
+        let members = |json: &Bytes| JsonObject::parse_some(json, &names).unwrap_or_default();
         let (old, new) = (old.map(|old| members(&old.json)), new.map(members));
         for kept in indexes {
             let entries = |of: Option<&JsonObject>| {

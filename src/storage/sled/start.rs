@@ -1,9 +1,9 @@
-//! What is done with a data folder at the start, decided from what is found in it. Pure.
+//! Decides at the start what is done with a data folder, from what is found in it. Pure.
 
 // Decision: What was acknowledged is known twice.
 // Decision: A view is trusted in the same run of the machine.
 
-use crate::storage::journal::{Mark, MarksFound, boot_id};
+use crate::storage::journal::{Acknowledged, Mark, MarksFound, boot_id};
 
 /// The parts of a data folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,29 @@ pub(super) fn trusts_view(mark: &Mark, boot: u128) -> bool {
     mark.clean || boot != 0 && mark.boot == boot
 }
 
-/// The same in this run of the machine.
+/// The state of the view of a store at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ViewState {
+    /// It has all that it had when it was used last.
+    Trusted,
+    /// The machine went down while it was used.
+    Doubted,
+    /// The store was made without one, by a restore or from an older format, and was not open yet.
+    Unmade,
+}
+
+/// The state of the view by the marks of the store. A store that is made without a view has the mark of no run of the machine.
+pub(super) fn view_state(mark: &Mark, boot: u128) -> ViewState {
+    if trusts_view(mark, boot) {
+        ViewState::Trusted
+    } else if mark.boot == 0 && boot != 0 {
+        ViewState::Unmade
+    } else {
+        ViewState::Doubted
+    }
+}
+
+/// Whether the view is trusted in this run of the machine.
 pub(in crate::storage) fn is_trusted(mark: &Mark) -> bool {
     trusts_view(mark, boot_id())
 }
@@ -67,8 +89,7 @@ pub(super) enum JournalState {
 /// The numbers of the last changes that the copies of a store have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Copies {
-    /// The last change that was acknowledged for certain; `None` if the marks can't be read.
-    pub(super) acknowledged: Option<u64>,
+    pub(super) acknowledged: Acknowledged,
     /// That of the view, if it can be trusted, with what the journal has right behind it, also if that is damaged before.
     pub(super) view: Option<u64>,
     pub(super) journal: u64,
@@ -84,19 +105,25 @@ pub(super) enum Remedy {
     Renew,
     /// Nothing: the changes from `first` to `last` were acknowledged, and no copy has them.
     Lost { first: u64, last: u64 },
-    /// Nothing: without the marks nobody knows whether the end of the journal is torn or damaged.
-    Unknown,
+    /// Nothing: the journal is damaged, and so are the marks. The change `certain` was acknowledged, and later ones may have
+    /// been; the copies that count have all changes up to `last`.
+    Unknown { certain: u64, last: u64 },
 }
 
 /// Decides how the copies of a store are made to agree.
 pub(super) fn remedy(copies: &Copies) -> Remedy {
     let (view, journal) = (copies.view.unwrap_or(0), copies.journal);
-    let Some(acknowledged) = copies.acknowledged else {
-        return match (copies.state, copies.view) {
-            (JournalState::Whole, Some(view)) if view <= journal => Remedy::Replay,
-            (_, Some(view)) if view > journal => Remedy::Renew,
-            _ => Remedy::Unknown,
-        };
+    let acknowledged = match copies.acknowledged {
+        Acknowledged::Exactly(acknowledged) => acknowledged,
+        Acknowledged::AtLeast(certain) => {
+            let whole = copies.state == JournalState::Whole && journal >= certain.max(view);
+            return if whole {
+                Remedy::Replay
+            } else {
+                let last = view.max(journal);
+                Remedy::Unknown { certain, last }
+            };
+        }
     };
     let whole = match copies.state {
         JournalState::Whole | JournalState::Torn => journal >= acknowledged.max(view),
@@ -121,6 +148,7 @@ mod tests {
 
     const MARK: Mark = Mark {
         store: StoreId(1),
+        branch: 0,
         boot: 7,
         acknowledged: 3,
         clean: false,
@@ -131,6 +159,7 @@ mod tests {
         let found = MarksFound::Found {
             mark: MARK,
             damaged: true,
+            newest: true,
         };
         let absent = MarksFound::Absent;
         let parts = |marks, [journal, copies, old]: [bool; 3]| DataParts {
@@ -164,6 +193,14 @@ mod tests {
         assert!(trusts_view(&clean, 8));
         let unknown = Mark { boot: 0, ..MARK };
         assert!(!trusts_view(&unknown, 0), "the machine does not tell");
+        for (mark, boot, expected) in [
+            (MARK, 7, ViewState::Trusted),
+            (MARK, 8, ViewState::Doubted),
+            (unknown, 8, ViewState::Unmade),
+            (unknown, 0, ViewState::Doubted),
+        ] {
+            assert_eq!(view_state(&mark, boot), expected, "{boot}");
+        }
     }
 
     #[test]
@@ -171,29 +208,47 @@ mod tests {
         use JournalState::{Damaged, Torn, Whole};
         use Remedy::{Lost, Renew, Replay, Unknown};
         let lost = |first, last| Lost { first, last };
+        let unknown = |certain, last| Unknown { certain, last };
+        let mut cases = Vec::new();
         for (acknowledged, view, journal, state, expected) in [
-            (Some(5), Some(5), 5, Whole, Replay),
-            (Some(5), Some(2), 5, Whole, Replay),
-            (Some(5), None, 5, Whole, Replay),
-            (Some(5), Some(5), 6, Torn, Replay),
-            (Some(5), Some(4), 5, Torn, Replay),
+            (5, Some(5), 5, Whole, Replay),
+            (5, Some(2), 5, Whole, Replay),
+            (5, None, 5, Whole, Replay),
+            (5, Some(5), 6, Torn, Replay),
+            (5, Some(4), 5, Torn, Replay),
             // The end of the journal is gone.
-            (Some(5), Some(5), 4, Whole, Renew),
-            (Some(5), Some(5), 4, Torn, Renew),
-            (Some(5), Some(6), 5, Torn, Renew),
-            (Some(5), Some(5), 2, Damaged, Renew),
-            (Some(5), Some(4), 2, Damaged, lost(5, 5)),
-            (Some(5), Some(4), 3, Torn, lost(5, 5)),
-            (Some(5), None, 3, Torn, lost(4, 5)),
-            (Some(5), None, 3, Whole, lost(4, 5)),
-            (Some(5), None, 5, Damaged, lost(6, 6)),
-            (Some(0), None, 0, Whole, Replay),
-            (None, Some(5), 5, Whole, Replay),
-            (None, Some(4), 5, Whole, Replay),
-            (None, Some(5), 5, Torn, Unknown),
-            (None, Some(6), 5, Torn, Renew),
-            (None, None, 5, Whole, Unknown),
+            (5, Some(5), 4, Whole, Renew),
+            (5, Some(5), 4, Torn, Renew),
+            (5, Some(6), 5, Torn, Renew),
+            (5, Some(5), 2, Damaged, Renew),
+            (5, Some(4), 2, Damaged, lost(5, 5)),
+            (5, Some(4), 3, Torn, lost(5, 5)),
+            (5, None, 3, Torn, lost(4, 5)),
+            (5, None, 3, Whole, lost(4, 5)),
+            (5, None, 5, Damaged, lost(6, 6)),
+            (0, None, 0, Whole, Replay),
         ] {
+            let exactly = Acknowledged::Exactly(acknowledged);
+            cases.push((exactly, view, journal, state, expected));
+        }
+        // A damaged end of the journal may have been acknowledged.
+        for (certain, view, journal, state, expected) in [
+            (4, Some(5), 5, Whole, Replay),
+            (5, Some(4), 5, Whole, Replay),
+            (5, None, 5, Whole, Replay),
+            (0, None, 5, Whole, Replay),
+            (5, Some(5), 5, Torn, unknown(5, 5)),
+            (4, Some(5), 5, Torn, unknown(4, 5)),
+            (5, Some(6), 5, Whole, unknown(5, 6)),
+            (5, Some(6), 5, Torn, unknown(5, 6)),
+            (6, Some(5), 5, Whole, unknown(6, 5)),
+            (5, None, 4, Whole, unknown(5, 4)),
+            (5, Some(6), 6, Damaged, unknown(5, 6)),
+        ] {
+            let certain = Acknowledged::AtLeast(certain);
+            cases.push((certain, view, journal, state, expected));
+        }
+        for (acknowledged, view, journal, state, expected) in cases {
             let copies = Copies {
                 acknowledged,
                 view,

@@ -11,13 +11,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::archiving::{Archiving, UNARCHIVED};
-use super::compaction::Compactor;
-use super::declaring::{PreparedResources, ProposedResources};
-use super::find::QueryCounts;
+use super::compaction::{Compactor, DAMAGED_RECORD};
 use super::healing::{PATIENCE, TaskKind};
 use super::holder::Holder;
-use super::matching::FoundIds;
 use super::message::{QueuedBatch, StoreMessage};
+use super::query_counts::QueryCounts;
 use super::reader_state::{OpenEngine, Progress};
 use super::writer::CommitTimes;
 use super::{log, metrics, value};
@@ -25,9 +23,9 @@ use crate::record::{HistoryQuery, ListQuery, Record, RecordId, RequestKey};
 use crate::settings::Settings;
 use crate::storage::{
     BackupTask, BatchWritten, CHANGES_MAX, ChangeSource, Changes, CollectionId, FeedStep,
-    LastChange, ListPage, OldestMoment, QueryCost, RecentChanges, RecordHistory, Refusal,
-    Resources, ResourcesFault, Store, StoreError, StoreReply, TaskProgress, Write, WriteBatch,
-    Written,
+    FoundBatch, FoundIds, LastChange, ListPage, OldestMoment, PreparedResources, ProposedResources,
+    QueryCost, RecentChanges, RecordHistory, Refusal, Resources, ResourcesFault, Store, StoreError,
+    StoreReply, TaskProgress, WriteBatch,
 };
 use crate::supervision::{AskError, ChildRef, Faults, ReplyTo};
 use crate::telemetry::Rows;
@@ -83,7 +81,7 @@ impl SledStore {
                 // Reading may need room on the disk, too.
                 Err(StoreError::Full) if self.holder.space.release() => {}
                 Err(StoreError::Damaged) => {
-                    self.compactor.heal(open.era);
+                    self.compactor.heal(open.era, DAMAGED_RECORD);
                     return Err(Unread::Until(open.era + 1));
                 }
                 found => return found.map_err(Unread::Error),
@@ -147,12 +145,6 @@ impl SledStore {
         })
     }
 
-    /// Finds the records that its filters are about, and has the writer carry the batch out.
-    async fn carry_out(&self, batch: WriteBatch) -> Result<BatchWritten, StoreError> {
-        let matching = self.matching(&batch.writes).await?;
-        self.send(batch, matching).await
-    }
-
     /// Has the writer carry out a batch. `matching` are the records that were found for each of its commands.
     pub(super) async fn send(
         &self,
@@ -196,8 +188,8 @@ impl SledStore {
         answer.map_err(|error| match error {
             // The record that the write is about can't be read.
             AskError::Rejected(StoreError::Damaged) => {
-                self.compactor
-                    .heal(self.holder.readers.progress().borrow().era);
+                let era = self.holder.readers.progress().borrow().era;
+                self.compactor.heal(era, DAMAGED_RECORD);
                 StoreError::Unavailable
             }
             AskError::Rejected(error) => error,
@@ -214,11 +206,16 @@ impl SledStore {
 
 impl ChangeSource for SledStore {
     fn collection(&self, name: &str) -> Option<CollectionId> {
-        self.holder.known.load().id(name)
+        self.holder.resources.known.load().id(name)
     }
 
     fn name(&self, collection: CollectionId) -> Option<String> {
-        self.holder.known.load().name(collection).map(str::to_owned)
+        self.holder
+            .resources
+            .known
+            .load()
+            .name(collection)
+            .map(str::to_owned)
     }
 
     fn feed(&self, after: u64) -> FeedStep {
@@ -230,15 +227,15 @@ impl ChangeSource for SledStore {
     }
 
     fn recent_changes(&self) -> &Arc<RecentChanges> {
-        &self.holder.recent
+        &self.holder.readers.recent
     }
 
     fn last_change(&self) -> LastChange {
-        LastChange::of(self.holder.readers.progress())
+        self.holder.readers.last_change()
     }
 
     fn mark(&self) -> StoreReply<'_, &str> {
-        let known = || self.holder.mark.get().map(String::as_str);
+        let known = || self.holder.files.mark();
         if let Some(mark) = known() {
             return Either::Left(ready(Ok(mark)));
         }
@@ -252,7 +249,7 @@ impl ChangeSource for SledStore {
 
 impl Store for SledStore {
     fn resources(&self) -> Resources {
-        self.holder.known.load().declared()
+        self.holder.resources.known.load().declared()
     }
 
     fn propose(&self, resources: &Resources) -> ProposedResources {
@@ -278,6 +275,13 @@ impl Store for SledStore {
         self.read(move |open| record(open, collection, id))
     }
 
+    fn changed(&self, collection: CollectionId) -> Option<u64> {
+        self.holder.resources.known.load().name(collection)?;
+        let readers = &self.holder.readers;
+        let open = readers.engine().is_some();
+        open.then(|| readers.tally(collection).seq)
+    }
+
     fn query<'a>(
         &'a self,
         collection: CollectionId,
@@ -294,14 +298,21 @@ impl Store for SledStore {
         Either::Right(self.cost_of(collection, query).boxed_local())
     }
 
-    fn write(&self, write: Write) -> StoreReply<'_, Written> {
-        let batch = WriteBatch::all(vec![write]);
-        let only = async { self.carry_out(batch).await?.only() };
-        Either::Right(only.boxed_local())
+    fn find_matching(&self, batch: WriteBatch) -> StoreReply<'_, FoundBatch> {
+        if !batch.writes.iter().any(|write| write.command.has_filter()) {
+            let found = vec![FoundIds::NONE; batch.writes.len()];
+            return Either::Left(ready(Ok(FoundBatch { batch, found })));
+        }
+        let find = async {
+            let found = self.matching(&batch.writes).await?;
+            Ok(FoundBatch { batch, found })
+        };
+        Either::Right(find.boxed_local())
     }
 
-    fn write_batch(&self, batch: WriteBatch) -> StoreReply<'_, BatchWritten> {
-        Either::Right(self.carry_out(batch).boxed_local())
+    fn carry_out(&self, found: FoundBatch) -> StoreReply<'_, BatchWritten> {
+        let FoundBatch { batch, found } = found;
+        Either::Right(self.send(batch, found).boxed_local())
     }
 
     fn answered<'a>(&'a self, key: &'a RequestKey) -> StoreReply<'a, Option<BatchWritten>> {
@@ -359,8 +370,9 @@ impl Store for SledStore {
 
     fn ready(&self) -> bool {
         let readable = self.holder.readers.progress().borrow().readable;
-        let writable =
-            self.holder.engine.slow_commit().is_none() && self.holder.disk.trouble().is_none();
+        let Holder { disk, space, .. } = &*self.holder;
+        let works = disk.trouble().is_none() && !space.is_short();
+        let writable = works && self.holder.engine.slow_commit().is_none();
         let archivable = !self.waited_for_archive().is_some_and(Archiving::fails);
         readable && self.writer.running() && writable && archivable
     }
@@ -368,6 +380,7 @@ impl Store for SledStore {
     fn trouble(&self) -> Option<String> {
         let trouble = self.holder.trouble().map(|trouble| trouble.text);
         let trouble = trouble.or_else(|| self.holder.disk.trouble());
+        let trouble = trouble.or_else(|| self.holder.space.trouble());
         let trouble = trouble.or_else(|| {
             let fails = self.waited_for_archive()?.fails();
             fails.then(|| format!("{UNARCHIVED}; records are read meanwhile"))
@@ -385,7 +398,7 @@ impl Store for SledStore {
     }
 
     fn reaches_back(&self) -> Option<OldestMoment> {
-        *self.holder.oldest.lock()
+        self.holder.journal.oldest()
     }
 
     fn doing(&self) -> Option<String> {
@@ -402,6 +415,10 @@ impl Store for SledStore {
     fn refusal(&self) -> Option<Refusal> {
         let refusal = self.holder.refusal();
         refusal.filter(|_| self.holder.limits.now().exit_on_refusal)
+    }
+
+    fn notice_hangs(&self, ran: Duration) {
+        self.holder.notice_hanging_look(ran, &self.faults);
     }
 
     fn overdue(&self, ran: Duration) -> Option<Duration> {

@@ -18,9 +18,9 @@ pub(super) struct StoredAnswer {
 #[derive(Serialize, Deserialize)]
 struct StoredResult(String, Vec<StoredText>);
 
-/// What the result of a command has in an answer besides its records, in bytes.
+/// The bytes of a command's result in an answer, without its records.
 pub(super) const RESULT_BYTES: usize = 32;
-/// What a record has there besides its id and text: three numbers, quotes and commas.
+/// The bytes of a record there, without its id and text: three numbers, quotes and commas.
 const RECORD_BYTES: usize = 72;
 
 /// The bytes that a record with this text has in an answer at most. In a text of JSON no character becomes longer than two.

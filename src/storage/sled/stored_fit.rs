@@ -90,7 +90,7 @@ fn add_digits(
 
 /// Tells which of these resources have records and are not declared.
 pub(super) fn tell_undeclared(holder: &Holder, of: impl Fn(&str) -> bool) {
-    let known = holder.known.load();
+    let known = holder.resources.known.load();
     let told = holder.look(|open| {
         let tally = |id| holder.readers.tally(id);
         let declared = known.declared();
@@ -128,7 +128,7 @@ pub(super) fn tell_broken_rules(holder: &Holder) -> bool {
     let Some(era) = holder.look(|open| open.era) else {
         return false;
     };
-    let known = holder.known.load_full();
+    let known = holder.resources.known.load_full();
     let declared = known.declared();
     let mut fit = DataFit::new(declared.clone());
     let mut look = || {
@@ -177,7 +177,7 @@ pub(super) fn tell_broken_rules(holder: &Holder) -> bool {
 }
 
 /// Whether there is a record of this id; also if nobody can tell.
-fn has(holder: &Holder, collection: CollectionId, id: &RecordId) -> bool {
+pub(super) fn has(holder: &Holder, collection: CollectionId, id: &RecordId) -> bool {
     let found = holder.look(|open| record(open, collection, id));
     found.is_none_or(|found| found.map_or(true, |found| found.is_some()))
 }

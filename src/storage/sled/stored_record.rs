@@ -84,6 +84,19 @@ impl StoredRecord {
         Some((seq, updated_ms))
     }
 
+    /// The text of a value that is stored in one piece, as it lies there; `None` if it is stored in chunks.
+    pub(super) fn text(value: &[u8]) -> Result<Option<&[u8]>, Damaged> {
+        let (head, rest) = value.split_first_chunk::<HEAD_BYTES>().ok_or(Damaged)?;
+        let [VERSION, 0, ..] = head else {
+            return Ok(None);
+        };
+        let expected = head.last_chunk().copied().map(u32::from_be_bytes);
+        if expected != Some(crc(head, &[], rest)) {
+            return Err(Damaged);
+        }
+        Ok(Some(rest))
+    }
+
     /// The record of a value. `chunks` is called for a record whose body is stored in chunks, with its sequence number and
     /// the length of the body.
     pub(super) fn decode<E: From<Damaged>>(
@@ -169,9 +182,14 @@ mod tests {
         };
         for good in [record.encode(), record.encode_chunked()] {
             assert_eq!(decode(good.clone(), &json), Ok(record.clone()));
+            let in_one = (good == record.encode()).then_some(&json[..]);
+            assert_eq!(StoredRecord::text(&good), Ok(in_one));
             for bit in 0..good.len() * 8 {
                 let mut bad = good.clone();
                 bad[bit / 8] ^= 1 << (bit % 8);
+                // What is not whole in one piece is read as if it were in chunks.
+                let text = StoredRecord::text(&bad);
+                assert!(matches!(text, Err(Damaged) | Ok(None)), "bit {bit}");
                 assert_eq!(decode(bad, &json), Err(Damaged), "bit {bit}");
             }
             for cut in 0..good.len() {

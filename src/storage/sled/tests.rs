@@ -1,18 +1,26 @@
 //! The store on sled: the real writer under a real supervisor, on sled and on an engine in memory that fails when told to.
 
 mod answers;
+mod becoming_references;
 mod becoming_unique;
 mod candidates;
 mod checking;
 mod compaction;
+mod damaged_ends;
 mod declaring;
 mod dying;
 mod finding;
+mod foreign;
 mod indexing;
+mod made_again;
 pub(super) mod memory;
 mod modelled;
+mod older_formats;
 mod opening;
+mod other_kinds;
+mod random_steps;
 mod referring;
+mod refusals;
 mod snapshots;
 mod unique;
 mod values;
@@ -27,8 +35,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::record::{
-    Atomicity, CommandError, Conditions, Handling, IdScheme, JsonObject, ListQuery, Record,
-    RecordId, RecordIndex, RequestKey, Schema, WriteCommand,
+    Atomicity, CommandError, Conditions, Handling, ID_NUMBER_MAX, IdScheme, JsonObject, ListQuery,
+    Record, RecordId, RecordIndex, RequestKey, RuleViolation, Schema, WriteCommand,
 };
 use crate::settings::ResourceSettings;
 use crate::storage::ChangeSource as _;
@@ -219,9 +227,12 @@ fn incidents(data: &Path) -> Arc<Incidents> {
     Arc::new(Incidents::new(data))
 }
 
+/// A test that takes longer hangs.
+const TEST_LIMIT: Duration = Duration::from_secs(300);
+
 fn run<F: Future<Output = ()>>(test: F) {
-    let limit = Duration::from_secs(60);
-    let done = actix_rt::System::new().block_on(async { tokio::time::timeout(limit, test).await });
+    let limited = async { tokio::time::timeout(TEST_LIMIT, test).await };
+    let done = actix_rt::System::new().block_on(limited);
     done.expect("the test ends");
 }
 
@@ -394,6 +405,27 @@ fn a_batch_is_a_group_of_its_own() {
         assert!(written.unwrap().results.iter().all(Result::is_ok));
         assert_eq!(running.all().await.len(), 5);
         assert_eq!(commits() - before, 4);
+        running.stop().await;
+    });
+}
+
+#[test]
+fn no_number_is_given_after_the_largest_that_is_an_id() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        let store = &running.store;
+        // As an import may bring it.
+        let largest = RecordId::Number(ID_NUMBER_MAX);
+        store.create(BOOKS, book(1), Some(largest)).await.unwrap();
+        let numbered = || WriteCommand::CreateNumbered {
+            members: book(2).without_id(),
+        };
+        let refused = Store::write(&**store, write(BOOKS, numbered())).await;
+        let none = CommandError::Invalid(vec![RuleViolation::without_number()]);
+        assert_eq!(refused, Err(none.into()));
+        let chosen = Some(RecordId::Number(2));
+        store.create(BOOKS, book(2), chosen).await.unwrap();
         running.stop().await;
     });
 }

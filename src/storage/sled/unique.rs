@@ -91,7 +91,8 @@ impl Staging<'_> {
         self.among(collection).with_entry(kept, entry, visit)
     }
 
-    fn among(&self, collection: CollectionId) -> UniqueLook<'_> {
+    /// The records of a resource, as the group leaves them.
+    pub(super) fn among(&self, collection: CollectionId) -> UniqueLook<'_> {
         UniqueLook {
             engine: self.engine,
             group: Some(&self.group),
@@ -186,7 +187,7 @@ impl UniqueLook<'_> {
     }
 
     /// Shows the ids of the records that have this entry in an index, as the group leaves it, as long as `visit` wants more.
-    fn with_entry(
+    pub(super) fn with_entry(
         &self,
         kept: &KeptIndex,
         entry: &[u8],
@@ -247,7 +248,7 @@ pub(super) fn tell_repeated(holder: &Holder, told: &mut ToldIndexes) {
 
 /// The indexes with such records, among those of which it was not told yet.
 pub(super) fn find_repeated(holder: &Holder, told: &mut ToldIndexes) -> Vec<DataFinding> {
-    let known = holder.known.load();
+    let known = holder.resources.known.load();
     let mut findings = Vec::new();
     let Some((era, unique)) = holder.look(|open| (open.era, complete_unique(&known, open))) else {
         return findings;

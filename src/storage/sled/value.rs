@@ -25,7 +25,7 @@ use crate::storage::CollectionId;
 /// The length of a chunk; the last one of a body may be shorter. Part of the format.
 pub(super) const CHUNK_BYTES: usize = 4096;
 
-/// What a write replaces: an id with the chunks of its present version, which go with it.
+/// The stored version that a write replaces: an id, and the chunks that are removed with it.
 #[derive(Debug)]
 pub(super) struct Before {
     collection: CollectionId,

@@ -160,7 +160,7 @@ pub(super) fn compare(
         let of = names.get(id.0).map_or("", String::as_str);
         let what = match fault {
             IndexFault::Lacks => "is missing in the index of",
-            IndexFault::Stray => "has a key that is not its own in the index of",
+            IndexFault::Stray => "has a wrong key in the index of",
         };
         differences.add_record(of, key, &format!("{what} {}", kept.index.fields()));
     })?;
@@ -199,7 +199,7 @@ fn compare_records(
                 bytes += as_u64(record.json.len());
                 match expected {
                     Some(expected) if expected == record => {}
-                    Some(_) => differences.add_record(name, key, "is another one in the journal"),
+                    Some(_) => differences.add_record(name, key, "differs from the journal"),
                     None => differences.add_record(name, key, "is not in the journal"),
                 }
             }

@@ -17,11 +17,11 @@ use super::commit::Committed;
 use super::deciding::Decided;
 use super::engine::{Group, Keyspace};
 use super::failing_disk;
-use super::find;
 use super::holder::Holder;
 use super::index_declaring::DeclaredIndexes;
 use super::log::{LogEntry, seq_key};
 use super::message::StoreMessage;
+use super::query_look;
 use super::reader_state::OpenEngine;
 use super::staging::{Staging, WriteTarget};
 use crate::record::{CommandError, Decision, RecordId, WriteCommand};
@@ -45,7 +45,7 @@ pub(super) const POINTS: [&str; 7] = [
     "writer.after_view",
     "writer.declaring",
 ];
-/// How long the start waits for the store, before the rest of the daemon starts without it.
+/// The longest time that the start waits for the store, before the rest of the daemon starts without it.
 const START_WAIT: Duration = Duration::from_secs(2);
 
 /// The durations of commits, in seconds.
@@ -165,7 +165,7 @@ impl Writer {
                     query,
                     reply,
                 } if !delivery.expired() => {
-                    reply.settle(find::look(open, &self.holder, *collection, query));
+                    reply.settle(query_look::look(open, &self.holder, *collection, query));
                 }
                 StoreMessage::Heal { era } if *era == open.era => heal = true,
                 StoreMessage::Applied { reply } => {
@@ -183,7 +183,7 @@ impl Writer {
             }
         }
         if heal {
-            self.holder.doubt_view(&mut open.log.lock());
+            self.holder.files.doubt_view(&mut open.log.lock());
             self.holder.doubt();
             return Err("a record in the view is damaged: the view is made again".into());
         }
@@ -191,8 +191,8 @@ impl Writer {
     }
 }
 
-/// Whether a write that was staged before was committed: whether the log has the entry of its last change, and it is this
-/// message's. A group is in the log as a whole or not at all, and the last entries are the last ones to go.
+/// Whether a write that was staged before was committed: whether the log of changes has the entry of its last change, and it is this
+/// message's. A group is in the log of changes as a whole or not at all, and the last entries are the last ones to go.
 pub(super) fn was_committed(
     open: &OpenEngine,
     message: MessageId,
@@ -286,7 +286,7 @@ impl BlockingChild for Writer {
             .resize_with(resources, Default::default);
         let writes = batch.iter().any(writes);
         if writes && first {
-            self.holder.handovers.add(self.checked.last_seq + 1);
+            self.holder.engine.handovers.add(self.checked.last_seq + 1);
         }
         let full = writes && self.holder.space.refuses();
         if writes && !full {

@@ -21,7 +21,7 @@ use crate::supervision::slot::{
 };
 use crate::supervision::tree::Node;
 
-/// How many messages are handled before other tasks of the thread get their turn. actix itself has no such limit.
+/// The number of messages that are handled before other tasks of the thread get their turn. actix itself has no such limit.
 const MESSAGES_PER_TURN: usize = 64;
 
 /// Makes the child of one incarnation.

@@ -1,4 +1,4 @@
-//! What actors and threads have in common: how an incarnation begins, becomes ready, and ends.
+//! The beginning, the readiness and the end of an incarnation: the same for actors and threads.
 
 use std::sync::Arc;
 

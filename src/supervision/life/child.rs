@@ -51,7 +51,7 @@ pub trait Child: Sized + Unpin + 'static {
         None
     }
 
-    /// What the child still has to do when it is asked to stop. It is cut off when its shutdown timeout passes.
+    /// Called when the child is asked to stop; does its last work. It is cut off when the shutdown timeout passes.
     fn stop(&mut self) -> LocalBoxFuture<'static, ()> {
         Box::pin(async {})
     }

@@ -10,12 +10,12 @@ use crate::supervision::spec_fault::{self, SpecFault};
 use crate::supervision::strategy::{Restart, Shutdown};
 use crate::supervision::tree::Node;
 
-/// How long a child may take to become ready, unless its spec says otherwise.
+/// The longest time that a child may take to become ready, unless its spec says otherwise.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a child may take to stop, unless its spec says otherwise (5 s, as in OTP).
+/// The longest time that a child may take to stop, unless its spec says otherwise (5 s, as in OTP).
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How a child is made, restarted and stopped. Made by [`actor`](Self::actor), [`blocking`](Self::blocking) or
+/// The rules by which a child is made, restarted and stopped. Made by [`actor`](Self::actor), [`blocking`](Self::blocking) or
 /// [`supervisor`](Self::supervisor).
 pub struct ChildSpec {
     pub(crate) rules: Rules,

@@ -18,7 +18,7 @@ use crate::supervision::spec_fault::{self, SpecFaults};
 use crate::supervision::strategy::Strategy;
 use crate::supervision::tree::{Node, NodeView};
 
-/// How many orders to one supervisor may be under way. Further ones wait until one of them is answered.
+/// The most orders to one supervisor that may be under way. Further ones wait until one of them is answered.
 const ORDERS_MAX: usize = 64;
 
 /// The error of an order that a supervisor did not carry out.
@@ -77,7 +77,7 @@ pub(crate) struct Order {
     pub(crate) reply: OrderReply,
 }
 
-/// What is ordered of a supervisor. A `str` is a child's name.
+/// An order to a supervisor. A `str` is a child's name.
 pub(crate) enum OrderCommand {
     Start {
         spec: ChildSpec,
@@ -100,7 +100,7 @@ pub(crate) enum Lasting {
     ForGood,
 }
 
-/// What can be changed of a supervisor while it runs. It applies from the next death or start of a child on.
+/// The limits of a supervisor that can be changed while it runs. They apply from the next death or start of a child on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SupervisorLimits {
     /// The strategy.
@@ -119,7 +119,7 @@ impl actix::Message for Order {
     type Result = ();
 }
 
-/// Where the answer to an order goes. The order counts as under way until then.
+/// The channel for the answer to an order. The order counts as under way until it is answered.
 pub(crate) struct OrderReply {
     to: oneshot::Sender<OrderResult>,
     _permit: Option<OwnedSemaphorePermit>,

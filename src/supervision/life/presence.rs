@@ -1,4 +1,4 @@
-//! Whether an incarnation that was fenced goes.
+//! Waits for a fenced incarnation to end, and counts it as left behind if it does not.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Present {
         *self.gone.lock() = Some(gone);
     }
 
-    /// What waits until the incarnation, which was fenced, is gone. It returns false, and notes that in the tree, if the
+    /// A future that waits until the fenced incarnation is gone. It gives false, and notes that in the tree, if the
     /// incarnation is still there after [`GOING_LIMIT`].
     pub(super) fn going(&self) -> Option<impl Future<Output = bool> + use<>> {
         let gone = self.gone.lock().take()?;
@@ -61,7 +61,7 @@ impl Present {
             let in_time = timeout(GOING_LIMIT, gone).await.is_ok();
             if !in_time {
                 tracing::error!(child = %node.name, limit = ?GOING_LIMIT,
-                    "it does not end: it is left behind with its thread");
+                    "an incarnation does not end: it is left behind with its thread");
                 node.left_behind();
             }
             in_time

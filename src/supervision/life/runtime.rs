@@ -17,7 +17,7 @@ pub(crate) trait Runtime: Send + Sync {
     fn release(&self) {}
 }
 
-/// What a running tree takes from outside. The default is a thread for each child and no fault points.
+/// The environment of a running tree. The default is a thread for each child and no fault points.
 #[derive(Debug, Clone, Default)]
 pub struct Env {
     /// Whether all actors run on the thread that starts the tree: for tests, which pause the clock of that thread.

@@ -7,7 +7,7 @@ use super::delivery::Delivery;
 use super::message::Message;
 use super::queue::Shared;
 
-/// How much a [`BlockingChild`](crate::supervision::BlockingChild) gets in one batch.
+/// The most that a [`BlockingChild`](crate::supervision::BlockingChild) gets in one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
     /// The most messages.

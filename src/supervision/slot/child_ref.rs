@@ -28,6 +28,7 @@ impl<M> Clone for ChildRef<M> {
     }
 }
 
+// Written by hand, so that it needs no `Debug` of the messages.
 impl<M> std::fmt::Debug for ChildRef<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ChildRef({})", self.shared.name)

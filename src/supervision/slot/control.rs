@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::fence::Incarnation;
 use super::message::Message;
-use super::queue::{DELIVERIES_MAX, Shared, Signal, Wake};
+use super::queue::{Shared, Signal, Wake};
 use crate::supervision::exit_reason::ExitReason;
 use crate::supervision::rules::AfterStop;
 
@@ -87,8 +87,8 @@ impl<M: Message> Shared<M> {
             if queued.closed() {
                 continue;
             }
-            let deaths = queued.deaths.fetch_add(died, Ordering::Relaxed) + died;
-            if deaths < DELIVERIES_MAX && queued.message.redeliverable() {
+            queued.deaths.fetch_add(died, Ordering::Relaxed);
+            if queued.comes_again() {
                 self.counters.redelivered.fetch_add(1, Ordering::Relaxed);
                 state.queued_bytes += queued.size_bytes;
                 state.queue.push_front(queued);

@@ -36,6 +36,13 @@ impl<M: Message> Delivery<M> {
         self.queued.closed()
     }
 
+    /// Tells, once the incarnation that handles the message has died, whether the next one gets it again. Otherwise nobody
+    /// waits for it any more, or it was given up.
+    pub fn comes_again(&self) -> impl Fn() -> bool + Send + 'static + use<M> {
+        let queued = Arc::clone(&self.queued);
+        move || queued.comes_again()
+    }
+
     /// Passes the point of no return: from now on the caller waits for the outcome for up to `limit`, whatever its
     /// deadline was. Returns false if the caller gave up before; then nothing must be done.
     pub fn commit_to(&self, limit: Duration) -> bool {

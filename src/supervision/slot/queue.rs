@@ -21,7 +21,7 @@ use super::message::{Message, MessageId};
 use super::reply::Settle;
 use crate::supervision::rules::AfterStop;
 
-/// How many deaths of its child one message can take part in. At the last of them it is answered with an error.
+/// The most deaths of its child that one message can take part in. At the last of them it is answered with an error.
 pub const DELIVERIES_MAX: u32 = 2;
 
 /// The limits of a slot's queue. A message that would pass one of them is not accepted.
@@ -100,7 +100,8 @@ pub(crate) struct QueuedMessage<M> {
     pub(crate) enqueued: Instant,
     /// The number of times that it was handed out.
     pub(crate) attempts: AtomicU32,
-    /// How often a child died while handling it. An orderly stop is not counted: it says nothing about the message.
+    /// The number of times that a child died while handling it. An orderly stop is not counted: it says nothing about the
+    /// message.
     pub(crate) deaths: AtomicU32,
     pub(crate) reply: Option<Arc<dyn Settle>>,
     pub(crate) size_bytes: usize,
@@ -114,6 +115,14 @@ impl<M> QueuedMessage<M> {
 
     pub(crate) fn attempted(&self) -> bool {
         self.attempts.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl<M: Message> QueuedMessage<M> {
+    /// Whether it is handed out again, after the deaths that were counted.
+    pub(crate) fn comes_again(&self) -> bool {
+        let deaths = self.deaths.load(Ordering::Relaxed);
+        !self.closed() && deaths < DELIVERIES_MAX && self.message.redeliverable()
     }
 }
 
@@ -152,7 +161,7 @@ impl<M> SlotState<M> {
     }
 }
 
-/// How many messages were accepted, refused, and so on, since the slot was made.
+/// The numbers of messages that were accepted, refused, and so on, since the slot was made.
 #[derive(Debug, Default)]
 pub(crate) struct SlotCounters {
     pub(crate) accepted: AtomicU64,

@@ -195,7 +195,7 @@ impl<T: Send, E: Send> Settle for ReplyCell<T, E> {
     }
 }
 
-/// Where a child sends its answer. It is a part of the message; the first answer counts.
+/// The reply channel of a message, through which a child sends its answer; only the first answer counts.
 ///
 /// If a message is dropped with its reply unsettled, its caller gets [`AskError::Lost`], and that is counted.
 pub struct ReplyTo<T, E = std::convert::Infallible> {

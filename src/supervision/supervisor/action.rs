@@ -1,4 +1,4 @@
-//! What a supervisor should do: its machine decides it, its actor carries it out.
+//! The actions of a supervisor: its machine decides on them, and its actor carries them out.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a supervisor decides, as a pure state machine: events and the time go in, actions come out.
+//! The decisions of a supervisor, as a pure state machine: events and the time go in, actions come out.
 //!
 //! Two ordered sets drive it. `falling` holds the children that have to go down: the last one first, one at a time.
 //! `rising` holds the children that have to come up, the first one first. While anything falls, nothing rises. Restarts under
@@ -121,7 +121,7 @@ struct StartOrder {
 pub(crate) struct Machine {
     /// They may change from one turn to the next.
     pub(crate) flags: Flags,
-    /// What follows when it gives up: its parent starts it again, or nobody does.
+    /// The next step when it gives up: its parent starts it again, or it stays down.
     after_giving_up: AfterStop,
     /// By position in the start order.
     rows: BTreeMap<usize, Row>,

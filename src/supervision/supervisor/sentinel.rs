@@ -64,7 +64,7 @@ impl Drop for Sentinel {
     }
 }
 
-/// When the sentinel and the root supervisor last showed that they are alive.
+/// The times at which the sentinel and the root supervisor last showed that they are alive.
 #[derive(Debug)]
 pub struct Pulse {
     base: Instant,

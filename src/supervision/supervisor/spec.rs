@@ -17,7 +17,7 @@ use crate::supervision::tree::Node;
 /// Runs before a supervisor starts its first child.
 type Init = dyn Fn() -> Result<(), StartError> + Send + Sync;
 
-/// How a supervisor is made: its children in start order, its strategy, its intensity and its backoff.
+/// The parts that a supervisor is made of: its children in start order, its strategy, its intensity and its backoff.
 pub struct SupervisorSpec {
     pub(crate) flags: Arc<Mutex<Flags>>,
     pub(crate) init: Option<Box<Init>>,

@@ -1,4 +1,4 @@
-//! What stays of a supervisor when it is restarted: its spec and its children.
+//! The state of a supervisor that outlives its restarts: its spec and its children.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use crate::supervision::life::{ChildSpec, Lasting};
 use crate::supervision::tree::TreeChange;
 
 /// Children by their position in the start order.
-type Members = BTreeMap<usize, Arc<ChildSpec>>;
+type ChildSpecs = BTreeMap<usize, Arc<ChildSpec>>;
 
 /// The distance of the positions of the first children: there is room for others between them.
 pub(crate) const STRIDE: usize = 1 << 32;
 
-/// What stays of a supervisor when it is restarted. The time from one start to the next is a term.
+/// The state of a supervisor that outlives its restarts. The time from one start to the next is a term.
 pub(crate) struct SupervisorState {
     pub(crate) spec: SupervisorSpec,
     /// The children with which each term begins.
-    lasting: Mutex<Members>,
+    lasting: Mutex<ChildSpecs>,
     /// The children of the present term.
-    members: Mutex<Members>,
+    members: Mutex<ChildSpecs>,
     /// Counts the terms; only the actor of the last one may act.
     term: AtomicU64,
 }

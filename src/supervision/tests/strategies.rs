@@ -223,7 +223,7 @@ fn a_hung_sibling_delays_a_round_by_its_shutdown_and_no_more() {
     });
 }
 
-/// How three children die of one another in one instant, or while their group is going down.
+/// Lets three children die of one another in one instant, or while their group is going down.
 async fn double_death(strategy: Strategy, first: usize, second: usize, later: Duration) {
     let (play, mut tree, children) = three(strategy, 1).await;
     // The last child takes a second to stop, so the others wait for their turn.

@@ -29,7 +29,7 @@ pub(crate) struct Node {
 #[derive(Default)]
 struct NodeState {
     status: Status,
-    /// What its views show, but for what depends on the time, on its slot or on other nodes.
+    /// The parts of its view that do not depend on the time, on its slot or on other nodes.
     shown: NodeView,
     /// The time of its first failure since it was ready.
     died: Option<Instant>,

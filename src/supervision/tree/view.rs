@@ -20,12 +20,12 @@ pub struct NodeView {
     pub restart: Cow<'static, str>,
     /// `down`, `starting`, `running`, `stopping`, `backoff` or `ended`.
     pub state: Cow<'static, str>,
-    /// Whether it was added to the running tree, or is being removed from it.
+    /// The change that made it a part of the running tree, or is removing it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<TreeChange>,
     /// The number of its present or last incarnation; the first one is 1.
     pub generation: u64,
-    /// How often it was restarted, by the [cause](crate::supervision::ExitReason::cause) of the death before.
+    /// The number of its restarts, by the [cause](crate::supervision::ExitReason::cause) of the death before.
     pub restarts: BTreeMap<Cow<'static, str>, u64>,
     /// The exit reason of its last incarnation that ended.
     pub last_exit: Option<String>,
@@ -39,7 +39,7 @@ pub struct NodeView {
     pub backoff_seconds: f64,
     /// The time from a death until the child was ready again, summed over all restarts.
     pub restart_seconds_total: f64,
-    /// The same times, counted by length.
+    /// The restart times, counted by length.
     #[serde(skip)]
     pub restart_times: RestartTimes,
     /// Incarnations that were left behind because they did not end.
@@ -118,11 +118,11 @@ pub struct ExitView {
     pub cause: Cow<'static, str>,
     /// The reason in full.
     pub reason: String,
-    /// How long its restart was delayed; `None` if this exit led to no restart of its own.
+    /// The time by which its restart was delayed; `None` if this exit led to no restart of its own.
     pub restart_delay_seconds: Option<f64>,
 }
 
-/// How long a child's restarts took, from the death until the child was ready again: a histogram.
+/// The durations of a child's restarts, from the death until the child was ready again: a histogram.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RestartTimes {
     sum: Duration,

@@ -6,7 +6,7 @@ use actix_web::http::header::{self, HeaderMap};
 
 use super::head::Framing;
 
-/// How a client finds the end of an answer's body (RFC 9112 section 6.3).
+/// The ways in which a client finds the end of an answer's body (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyEnd {
     /// There is no body: the method is HEAD, or the status allows none.

@@ -93,6 +93,14 @@ impl Decoder {
         }
     }
 
+    /// The bytes of the current chunk that have not come.
+    pub(super) fn left_of_chunk(&self) -> u64 {
+        match self.state {
+            State::Chunk(left) => left,
+            State::Sized(_) | State::Size | State::ChunkEnd | State::Trailers | State::Done => 0,
+        }
+    }
+
     /// Takes the next part of the body from the front of `input`. Small chunks that have arrived are one part, because each part
     /// costs its reader as much as many bytes.
     pub(super) fn decode(&mut self, input: &mut BytesMut) -> Result<BodyPart, Fault> {

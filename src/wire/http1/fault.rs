@@ -1,8 +1,12 @@
-//! What is wrong with a message: one rule for each line, with its source and its answer.
+//! The faults of a message: one rule for each line, with its source and its answer.
 //!
 //! A message of HTTP/1 that breaks a rule is refused and its connection is closed, because nobody can say where the next
-//! message begins; in HTTP/2 its stream alone is refused. Proxies in front of this server may read such a message in another
-//! way; that is how requests are smuggled.
+//! message begins. In HTTP/2 a request that breaks one of the rules for requests is refused alone, and the rules with `HTTP/2` in
+//! their texts are the library's: it resets the stream, or ends the connection if a frame is wrong or a header can't be kept, and
+//! tells no more than the kind. Proxies in front of this server may read such a message in another way; that is how requests are
+//! smuggled.
+
+// Decision: The library of HTTP/2 refuses by itself.
 
 use super::super::problem::{Code, Problem};
 
@@ -63,10 +67,34 @@ rules! {
     ChunkExtension = "chunk_extension", MalformedRequest, "the extension of a chunk is not valid", "RFC 9112 section 7.1.1";
     ChunkEnd = "chunk_end", MalformedRequest, "a chunk does not end with CR LF", "RFC 9112 section 7.1";
     ChunkOverhead = "chunk_overhead", HeadTooLarge, "the extensions and trailers of a body are larger than limits.headers", "RFC 9112 section 7.1.1";
+    ClearText = "clear_text", MalformedRequest, "this address speaks TLS; write https:// in place of http://", "RFC 9110 section 4.2.2";
+    Http2Protocol = "http2_protocol_error", MalformedRequest, "a frame of HTTP/2 breaks a rule, or a header has a forbidden character", "RFC 9113 section 7";
+    Http2FlowControl = "http2_flow_control_error", MalformedRequest, "more was sent over HTTP/2 than its windows allow", "RFC 9113 section 6.9.1";
+    Http2StreamClosed = "http2_stream_closed", MalformedRequest, "a frame of HTTP/2 came for a stream that had ended", "RFC 9113 section 5.1";
+    Http2FrameSize = "http2_frame_size_error", MalformedRequest, "a frame of HTTP/2 has a wrong length", "RFC 9113 section 4.2";
+    Http2Compression = "http2_compression_error", MalformedRequest, "the headers of HTTP/2 can't be decompressed", "RFC 9113 section 4.3";
     Trailer = "trailer", MalformedRequest, "a trailer is not valid", "RFC 9112 section 7.1.2";
 }
 
 impl Fault {
+    /// The rule for which the library of HTTP/2 ends a stream or a connection with this code; `None` if no rule was broken.
+    pub(in super::super) fn of_library(code: u32) -> Option<Self> {
+        // RFC 9113 section 7.
+        match code {
+            1 => Some(Self::Http2Protocol),
+            3 => Some(Self::Http2FlowControl),
+            5 => Some(Self::Http2StreamClosed),
+            6 => Some(Self::Http2FrameSize),
+            9 => Some(Self::Http2Compression),
+            _ => None,
+        }
+    }
+
+    /// Whether the head is too large.
+    pub(in super::super) fn is_of_size(self) -> bool {
+        matches!(self, Self::HeadTooLarge | Self::TooManyFields)
+    }
+
     /// The answer.
     pub(crate) fn problem(self) -> Problem {
         Problem::new(self.code()).detail(self.to_string())

@@ -34,8 +34,13 @@ pub(super) fn is_trailer(line: &[u8]) -> bool {
         return false;
     };
     let (name, value) = line.split_at(colon);
+    is_token(name) && may_be_trailer(name) && value.iter().copied().all(is_value_byte)
+}
+
+/// Whether a field with this name may come behind a body.
+pub(in super::super) fn may_be_trailer(name: &[u8]) -> bool {
     let framing = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
-    is_token(name) && !NO_TRAILERS.iter().any(framing) && value.iter().copied().all(is_value_byte)
+    !NO_TRAILERS.iter().any(framing)
 }
 
 /// Whether a text is a row of chunk extensions, such as `;name=value;other="a b"`. An empty text is one.

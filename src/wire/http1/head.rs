@@ -4,11 +4,13 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 
 use actix_http::{Payload, Request};
+use actix_web::dev::RequestHead;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, Uri, Version};
 use bytes::{Buf, Bytes, BytesMut};
 use httparse::{Error, Status};
 
+use super::super::pooled_request::empty;
 use super::decoder::BodyLength;
 use super::fault::Fault;
 use super::field;
@@ -48,8 +50,6 @@ pub(super) struct Framing {
 pub(super) struct HeadReader {
     /// The number of bytes that were looked at without finding the end of the head.
     scanned: usize,
-    /// Whether the memory of the next head may also hold what came before it.
-    reused: bool,
 }
 
 impl HeadReader {
@@ -64,7 +64,6 @@ impl HeadReader {
             // RFC 9112 section 2.2: empty lines before a request are ignored.
             while input.starts_with(b"\r\n") {
                 input.advance(2);
-                self.reused = true;
             }
             if input.is_empty() || input.as_ref() == b"\r" {
                 return Ok(None);
@@ -84,16 +83,16 @@ impl HeadReader {
         };
         self.scanned = 0;
         let mut head = input.split_to(end);
-        // actix-web keeps up to 256 heads on each thread for later requests: they must keep nothing else in memory.
-        if self.reused || !input.is_empty() {
-            head = BytesMut::from(head.as_ref());
-        }
         if input.is_empty() {
             *input = BytesMut::new();
         }
-        lower_version(&mut head)?;
-        let head = parse(&head.freeze(), peer)?;
-        self.reused = !input.is_empty() || head.framing.body != BodyLength::None;
+        let version = lower_version(&mut head);
+        let bytes = head.freeze();
+        let head = version.and_then(|()| parse(&bytes, peer));
+        let head = head.inspect_err(|_| {
+            // The refusal looks at its first line, and nothing else is read any more.
+            *input = BytesMut::from(bytes.as_ref());
+        })?;
         Ok(Some(head))
     }
 
@@ -125,6 +124,14 @@ impl HeadReader {
         }
         Ok(None)
     }
+}
+
+/// The method and the target of a head that is refused, as far as they can be read.
+pub(super) fn first_words(head: &[u8]) -> Option<(Method, &[u8])> {
+    let mut lines = head.split(|byte| b"\r\n".contains(byte));
+    let mut words = lines.next()?.split(|byte| *byte == b' ');
+    let method = Method::from_bytes(words.next()?).ok()?;
+    Some((method, words.next()?))
 }
 
 /// Reads a later version of HTTP/1, such as HTTP/1.2, as HTTP/1.1 (RFC 9110 section 2.5).
@@ -177,20 +184,36 @@ fn parse(head: &Bytes, peer: Option<SocketAddr>) -> Result<Head, Fault> {
         Ok(Status::Partial) => return Err(Fault::RequestLine),
         Err(error) => return Err(fault(error, head)),
     }
+    let mut request: Request = Request::with_payload(Payload::None);
+    match fill(request.head_mut(), &parsed, head) {
+        Ok(framing) => {
+            request.head_mut().peer_addr = peer;
+            Ok(Head { request, framing })
+        }
+        Err(fault) => {
+            empty(request.head_mut());
+            Err(fault)
+        }
+    }
+}
+
+/// Fills the head of a request with the fields that were found in `head`.
+fn fill(
+    into: &mut RequestHead,
+    parsed: &httparse::Request<'_, '_>,
+    head: &Bytes,
+) -> Result<Framing, Fault> {
     let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
         return Err(Fault::RequestLine);
     };
     let old = parsed.version == Some(0);
     let method = method_of(method)?;
-    let mut request: Request = Request::with_payload(Payload::None);
-    let into = request.head_mut();
     into.uri = uri(head.slice_ref(target.as_bytes()), &method)?;
     into.version = if old {
         Version::HTTP_10
     } else {
         Version::HTTP_11
     };
-    into.peer_addr = peer;
     let mut rules = FieldRules {
         old,
         ..FieldRules::default()
@@ -204,7 +227,7 @@ fn parse(head: &Bytes, peer: Option<SocketAddr>) -> Result<Head, Fault> {
     }
     let framing = rules.finish(method == Method::HEAD)?;
     into.method = method;
-    Ok(Head { request, framing })
+    Ok(framing)
 }
 
 /// The method. A tunnel is refused here, because what follows its head need not be HTTP; other methods are judged by the

@@ -1,4 +1,4 @@
-//! What the client of one connection sends: heads for the connection, and the body of a request for the service.
+//! The input of one connection: heads, which the connection reads, and the body of a request, which the service reads.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice};
@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use super::super::buffered::Held;
 use super::super::counters::count;
 use super::super::lazy_timer::LazyTimer;
-use super::super::socket::{LazySocket, Then};
+use super::super::socket::Then;
 use super::super::thread::Thread;
+use super::super::transport::Transport;
 use super::decoder::{BodyLength, BodyPart, Decoder};
-use super::fault::Fault;
+use crate::num::as_u64;
 use crate::settings::LimitSettings;
 
 /// The most bytes that are read before they are needed: of later requests, or of a body that nobody reads yet.
@@ -26,7 +27,7 @@ const AHEAD_BYTES_MAX: usize = 16 * 1024;
 /// The client's side of a connection. The connection and the body of its request take turns with it, in one task.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Input {
-    pub(super) socket: LazySocket,
+    pub(super) transport: Transport,
     /// The bytes that have arrived and were not used yet.
     pub(super) bytes: BytesMut,
     /// Whether the client has closed its side.
@@ -39,14 +40,14 @@ pub(super) struct Input {
     pub(super) expects_continue: bool,
     /// Whether the body can't be read to its end.
     pub(super) broken: bool,
-    /// The rule that the body breaks, as its reader was told.
-    pub(super) fault: Option<Fault>,
     /// Whether others have a turn before more of the body is read.
     owes_turn: bool,
     /// Since when the service waits for bytes of the body.
     waiting_since: Option<Instant>,
     /// The longest time without one byte of progress, for the current request.
     pub(super) stall: Duration,
+    /// The most bytes that a body may have, and so a chunk of it.
+    most: u64,
     /// Bytes of the body that its handler has taken, and holds until it has answered.
     collected: usize,
     held: Held,
@@ -54,19 +55,19 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn new(socket: LazySocket, thread: Rc<Thread>) -> Self {
+    pub(super) fn new(transport: Transport, thread: Rc<Thread>) -> Self {
         Self {
-            socket,
+            transport,
             bytes: BytesMut::new(),
             ended: false,
             timer: LazyTimer::default(),
             body: Decoder::new(BodyLength::None, 0),
             expects_continue: false,
             broken: false,
-            fault: None,
             owes_turn: false,
             waiting_since: None,
             stall: thread.limits().stall_timeout,
+            most: 0,
             collected: 0,
             held: Held::new(&thread.counters),
             thread,
@@ -82,10 +83,10 @@ impl Input {
     ) {
         self.body = Decoder::new(body, limits.head_bytes);
         self.stall = limits.stall_timeout;
+        self.most = as_u64(limits.body_bytes.max(limits.batch_bytes));
         // A client that sends the body at once waits for nothing.
         self.expects_continue = expects_continue && self.bytes.is_empty();
         self.broken = false;
-        self.fault = None;
         self.waiting_since = None;
     }
 
@@ -126,7 +127,7 @@ impl Input {
         let mut scratch = self.thread.scratch.borrow_mut();
         let room = scratch.len().min(limit);
         let scratch = scratch.get_mut(..room).unwrap_or_default();
-        let read = ready!(self.socket.poll_recv(cx, scratch))?;
+        let read = ready!(self.transport.poll_recv(cx, scratch))?;
         self.bytes
             .extend_from_slice(scratch.get(..read).unwrap_or_default());
         self.ended = read == 0;
@@ -180,10 +181,13 @@ impl Input {
                     return Poll::Ready(Some(Ok(data)));
                 }
                 Ok(BodyPart::End) => return Poll::Ready(None),
+                // Nobody wants it, so it is not waited for.
+                Ok(BodyPart::More) if self.body.left_of_chunk() > self.most => {
+                    return Poll::Ready(Some(Err(PayloadError::Overflow)));
+                }
                 Ok(BodyPart::More) => {}
                 Err(fault) => {
                     self.thread.counters.refused(fault);
-                    self.fault = Some(fault);
                     let error = io::Error::new(ErrorKind::InvalidData, fault);
                     return Poll::Ready(Some(Err(PayloadError::Io(error))));
                 }
@@ -191,7 +195,7 @@ impl Input {
             if std::mem::take(&mut self.expects_continue) {
                 let go_on = IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n");
                 // There is room for it, because the client has read every answer before.
-                let _sent = self.socket.poll_send(cx, &[go_on], Then::Wait)?;
+                let _sent = self.transport.poll_send(cx, &[go_on], Then::Wait)?;
             }
             if std::mem::take(&mut self.owes_turn) {
                 ready!(let_others_run(cx));
@@ -214,7 +218,7 @@ impl Input {
 }
 
 /// Pending, until the other tasks of the thread had their turn.
-pub(super) fn let_others_run(cx: &mut Context<'_>) -> Poll<()> {
+pub(in super::super) fn let_others_run(cx: &mut Context<'_>) -> Poll<()> {
     pin!(tokio::task::yield_now()).poll(cx)
 }
 

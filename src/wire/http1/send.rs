@@ -16,13 +16,14 @@ use actix_web::body::{BoxBody, MessageBody};
 use bytes::{Buf, Bytes};
 use tokio::time::{Instant, sleep};
 
-use super::super::buffered::Held;
+use super::super::buffered::{Held, UNCOUNTED_BYTES};
 use super::super::counters::count;
-use super::super::file_body::{BodyFile, DiskBody};
+use super::super::file_body::{BodyFile, DiskBody, PIECE_BYTES};
 use super::super::open_end::{OpenEnd, OpenEnded};
-use super::super::recorder::AnswerEnd;
-use super::super::socket::{LazySocket, Then};
+use super::super::recorder::RequestRecord;
+use super::super::socket::{Socket, Then};
 use super::super::thread::Thread;
+use super::super::transport::Transport;
 use super::Http1;
 use super::answer::{AnswerHead, BodyEnd, chunk_line};
 use super::head::Framing;
@@ -65,7 +66,7 @@ impl Unsent {
     /// Sends the beginning of `head` and of the rest behind it; not both may be empty.
     fn poll_send(
         &self,
-        socket: &mut LazySocket,
+        transport: &mut Transport,
         head: &[u8],
         then: Then,
         cx: &mut Context<'_>,
@@ -74,16 +75,17 @@ impl Unsent {
             Self::File { file, sent } if head.is_empty() => {
                 // With a larger number the kernel would look for the end of the file.
                 let left = as_usize(file.length().saturating_sub(*sent));
-                socket.poll_send_file(cx, file, *sent, left.min(SEND_FILE_BYTES_MAX))
+                let count = left.min(SEND_FILE_BYTES_MAX);
+                transport.poll_send_file(cx, file, *sent, count)
             }
-            Self::File { .. } => socket.poll_send(cx, &[IoSlice::new(head)], Then::GoOn),
+            Self::File { .. } => transport.poll_send(cx, &[IoSlice::new(head)], Then::GoOn),
             Self::Bytes(bytes) => {
                 let piece = bytes.get(..SEND_BYTES_MAX).unwrap_or(bytes);
                 let parts = [IoSlice::new(head), IoSlice::new(piece)];
                 match (head.is_empty(), piece.is_empty()) {
-                    (_, true) => socket.poll_send(cx, &[IoSlice::new(head)], then),
-                    (true, false) => socket.poll_send(cx, &[IoSlice::new(piece)], then),
-                    (false, false) => socket.poll_send(cx, &parts, then),
+                    (_, true) => transport.poll_send(cx, &[IoSlice::new(head)], then),
+                    (true, false) => transport.poll_send(cx, &[IoSlice::new(piece)], then),
+                    (false, false) => transport.poll_send(cx, &parts, then),
                 }
             }
         }
@@ -91,13 +93,14 @@ impl Unsent {
 }
 
 impl Http1 {
-    /// Sends an answer.
+    /// Sends an answer, and notes in the record what is sent. False if it broke off.
     pub(super) async fn send(
         &mut self,
         response: HttpResponse<BoxBody>,
         framing: &Framing,
         last: bool,
-    ) -> AnswerEnd {
+        record: &RequestRecord,
+    ) -> bool {
         let (mut response, body) = response.into_parts();
         let size = body.size();
         let end = BodyEnd::of(framing, response.status(), size);
@@ -122,42 +125,35 @@ impl Http1 {
         drop(response);
         // The end of the connection follows its last answer.
         let then = if last { Then::GoOn } else { Then::Wait };
-        let mut sent = AnswerEnd {
-            bytes: 0,
-            whole: false,
-        };
         let result = match file {
             _ if matches!(end, BodyEnd::None | BodyEnd::Length(0)) => {
-                self.write(&mut out, Unsent::NONE, then, &mut 0).await
+                self.write(&mut out, Unsent::NONE, then, None).await
             }
             Some(BodyFile::Memory(file)) => {
                 let rest = Unsent::File { sent: 0, file };
-                self.write(&mut out, rest, then, &mut sent.bytes).await
+                self.write(&mut out, rest, then, Some(record)).await
             }
             Some(BodyFile::Disk(disk)) => {
-                let written = self.send_disk(&mut out, disk, end, &mut sent.bytes);
+                let written = self.send_disk(&mut out, disk, end, record);
                 Box::pin(written).await
             }
             None => match body.try_into_bytes() {
-                Ok(bytes) => {
-                    self.send_bytes(&mut out, bytes, then, &mut sent.bytes)
-                        .await
-                }
+                Ok(bytes) => self.send_bytes(&mut out, bytes, then, record).await,
                 Err(body) => {
-                    let streamed =
-                        self.send_stream(&mut out, (body, open_end), end, &mut sent.bytes);
+                    let streamed = self.send_stream(&mut out, (body, open_end), end, record);
                     Box::pin(streamed).await
                 }
             },
         };
+        let whole = result.is_ok();
         match result {
-            Ok(()) => sent.whole = true,
+            Ok(()) => record.end(),
             Err(error) => tracing::debug!(%error, "an answer broke off"),
         }
         if out.capacity() <= 4 * COPIED_BYTES_MAX {
             self.thread.out.set(out);
         }
-        sent
+        whole
     }
 
     /// Sends the head in `out` and a body that is in memory.
@@ -166,16 +162,17 @@ impl Http1 {
         out: &mut Vec<u8>,
         body: Bytes,
         then: Then,
-        sent: &mut u64,
+        record: &RequestRecord,
     ) -> io::Result<()> {
         if body.len() <= COPIED_BYTES_MAX {
             out.extend_from_slice(&body);
             let length = as_u64(body.len());
-            self.write(out, Unsent::NONE, then, &mut 0).await?;
-            *sent = length;
+            self.write(out, Unsent::NONE, then, None).await?;
+            record.sent(length);
             return Ok(());
         }
-        self.write(out, Unsent::Bytes(body), then, sent).await
+        self.write(out, Unsent::Bytes(body), then, Some(record))
+            .await
     }
 
     /// Sends the head in `out` and a body that is made piece by piece.
@@ -184,7 +181,7 @@ impl Http1 {
         out: &mut Vec<u8>,
         (body, open_end): (BoxBody, Option<OpenEnd>),
         end: BodyEnd,
-        sent: &mut u64,
+        record: &RequestRecord,
     ) -> io::Result<()> {
         let mut body = pin!(body);
         let watch = |end| OpenEnded::new(end, Rc::clone(&self.thread.drain).watch());
@@ -217,7 +214,7 @@ impl Http1 {
                 });
                 match next.await? {
                     Some(piece) => break piece,
-                    None => self.write(out, Unsent::NONE, Then::Wait, &mut 0).await?,
+                    None => self.write(out, Unsent::NONE, Then::Wait, None).await?,
                 }
                 head_waits = false;
             };
@@ -236,7 +233,7 @@ impl Http1 {
             if chunked {
                 out.extend_from_slice(chunk_line(piece.len()).as_bytes());
             }
-            self.write(out, Unsent::Bytes(piece), Then::Wait, sent)
+            self.write(out, Unsent::Bytes(piece), Then::Wait, Some(record))
                 .await?;
             if chunked {
                 out.extend_from_slice(b"\r\n");
@@ -251,7 +248,7 @@ impl Http1 {
         if end == BodyEnd::Chunks {
             out.extend_from_slice(b"0\r\n\r\n");
         }
-        self.write(out, Unsent::NONE, Then::Wait, &mut 0).await
+        self.write(out, Unsent::NONE, Then::Wait, None).await
     }
 
     /// Whether the client has closed its side. What it sends before that waits, up to a bound.
@@ -265,53 +262,92 @@ impl Http1 {
     async fn send_disk(
         &mut self,
         out: &mut Vec<u8>,
+        disk: Box<dyn DiskBody>,
+        end: BodyEnd,
+        record: &RequestRecord,
+    ) -> io::Result<()> {
+        self.write(out, Unsent::NONE, Then::GoOn, None).await?;
+        let shared = self.input.borrow().transport.share();
+        match shared {
+            Some(socket) => self.hand_disk(&socket, disk, end, record).await,
+            None => self.read_disk(disk, end, record).await,
+        }
+    }
+
+    /// Sends a body on a disk piece by piece, as it has to be encrypted. The next one is read when the client has taken the one
+    /// before.
+    async fn read_disk(
+        &mut self,
         mut disk: Box<dyn DiskBody>,
         end: BodyEnd,
-        sent: &mut u64,
+        record: &RequestRecord,
     ) -> io::Result<()> {
-        self.write(out, Unsent::NONE, Then::GoOn, &mut 0).await?;
-        let socket = self.input.borrow().socket.share();
+        let mut none = Vec::new();
+        let mut held = Held::new(&self.thread.counters);
+        loop {
+            let most = if held.set(PIECE_BYTES) {
+                PIECE_BYTES
+            } else {
+                UNCOUNTED_BYTES
+            };
+            let Some((piece, rest)) = disk.read(most).await? else {
+                return ended(end, record);
+            };
+            disk = rest;
+            let piece = Unsent::Bytes(piece);
+            self.write(&mut none, piece, Then::Wait, Some(record))
+                .await?;
+        }
+    }
+
+    /// Has other threads write a body on a disk into the socket.
+    async fn hand_disk(
+        &mut self,
+        socket: &Arc<Socket>,
+        mut disk: Box<dyn DiskBody>,
+        end: BodyEnd,
+        record: &RequestRecord,
+    ) -> io::Result<()> {
         loop {
             poll_fn(|cx| self.poll_room(cx)).await?;
-            match disk.send(Arc::clone(&socket)).await {
+            match disk.send(Arc::clone(socket)).await {
                 Ok(Some((bytes, rest))) => {
                     disk = rest;
                     if bytes == 0 {
                         sleep(NO_MEMORY_PAUSE).await;
                     } else {
                         self.blocked_since = None;
-                        *sent += as_u64(bytes);
+                        record.sent(as_u64(bytes));
                     }
                 }
                 Err(error) => {
                     // A thread that waits for the disk still has the socket.
-                    self.input.borrow().socket.end();
+                    self.input.borrow_mut().transport.end();
                     return Err(error);
                 }
-                Ok(None) if end == BodyEnd::Length(*sent) => return Ok(()),
-                Ok(None) => return Err(io::Error::other("the body is shorter than was told")),
+                Ok(None) => return ended(end, record),
             }
         }
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut input = self.input.borrow_mut();
-        match input.socket.poll_room(cx) {
+        match input.transport.poll_room(cx) {
             Poll::Pending => stalled(&mut input, &mut self.blocked_since, &self.thread, cx),
             room @ Poll::Ready(_) => room,
         }
     }
 
-    /// Writes `head`, which is emptied, and then `body`, whose written bytes are added to `sent`.
+    /// Writes `head`, which is emptied, and then `body`, whose written bytes are recorded.
     async fn write(
         &mut self,
         head: &mut Vec<u8>,
         mut body: Unsent,
         then: Then,
-        sent: &mut u64,
+        record: Option<&RequestRecord>,
     ) -> io::Result<()> {
         let mut written = 0;
-        poll_fn(|cx| self.poll_write(cx, head, &mut written, &mut body, then, sent)).await?;
+        poll_fn(|cx| self.poll_write(cx, head, &mut written, &mut body, then, record)).await?;
         head.clear();
         Ok(())
     }
@@ -323,25 +359,31 @@ impl Http1 {
         written: &mut usize,
         body: &mut Unsent,
         then: Then,
-        sent: &mut u64,
+        record: Option<&RequestRecord>,
     ) -> Poll<io::Result<()>> {
         let mut input = self.input.borrow_mut();
         let input = &mut *input;
         let mut given = 0;
         loop {
             let head = head.get(*written..).unwrap_or_default();
-            if head.is_empty() && body.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            let result = body.poll_send(&mut input.socket, head, then, cx);
-            match result? {
+            let result = if head.is_empty() && body.is_empty() {
+                match input.transport.poll_flush(cx) {
+                    Poll::Ready(flushed) => return Poll::Ready(flushed),
+                    Poll::Pending => Poll::Pending,
+                }
+            } else {
+                body.poll_send(&mut input.transport, head, then, cx)?
+            };
+            match result {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(bytes) => {
                     self.blocked_since = None;
                     let of_head = bytes.min(head.len());
                     *written += of_head;
                     body.advance(bytes - of_head);
-                    *sent += as_u64(bytes - of_head);
+                    if let Some(record) = record {
+                        record.sent(as_u64(bytes - of_head));
+                    }
                     given += bytes;
                     if given >= SEND_FILE_BYTES_MAX && !body.is_empty() {
                         // Other connections have their turn.
@@ -355,6 +397,14 @@ impl Http1 {
     }
 }
 
+/// The end of a body on a disk; an error if it came too early.
+fn ended(end: BodyEnd, record: &RequestRecord) -> io::Result<()> {
+    if end == BodyEnd::Length(record.bytes()) {
+        return Ok(());
+    }
+    Err(io::Error::other("the body is shorter than was told"))
+}
+
 /// An error if the client has taken nothing for too long; otherwise the task is woken when that is so.
 fn stalled(
     input: &mut Input,
@@ -362,6 +412,9 @@ fn stalled(
     thread: &Thread,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
+    if input.transport.moved() {
+        *since = None;
+    }
     if !input.timer.exceeded(since, input.stall, cx) {
         return Poll::Pending;
     }

@@ -313,33 +313,3 @@ fn a_head_that_comes_byte_by_byte_is_read_as_one_that_comes_at_once() {
     assert_eq!(found, Some(text.len() - 7));
     assert_eq!(&input[..], b"abcGET");
 }
-
-#[test]
-fn a_head_keeps_no_other_bytes_of_its_client() {
-    const HEAD: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-    const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n";
-    for (text, copied) in [
-        (HEAD.to_owned(), &[false][..]),
-        (format!("{HEAD}{HEAD}"), &[true, true]),
-        (format!("\r\n{HEAD}"), &[true]),
-        (format!("{POST}x{HEAD}"), &[true, true]),
-    ] {
-        let mut input = BytesMut::from(text.as_str());
-        let (range, mut reader) = (input.as_ref().as_ptr_range(), HeadReader::default());
-        for copied in copied {
-            let head = reader.read(&mut input, LIMIT, None).unwrap().unwrap();
-            let host = head
-                .request
-                .head()
-                .headers()
-                .get("host")
-                .unwrap()
-                .as_bytes();
-            assert_eq!(!range.contains(&host.as_ptr()), *copied, "{text}");
-            if head.framing.body != BodyLength::None {
-                drop(input.split_to(1));
-            }
-        }
-        assert!(input.is_empty());
-    }
-}

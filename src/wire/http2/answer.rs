@@ -8,25 +8,23 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody as _};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{Either, select};
 use h2::Reason;
 use h2::server::SendResponse;
 
-use super::super::access_log::Line;
 use super::super::buffered::Held;
 use super::super::file_body::BodyFile;
-use super::super::hosts::Peer;
 use super::super::http1::{Fault, is_bodiless};
-use super::super::link::Link;
 use super::super::open_end::{OpenEnd, OpenEnded};
-use super::super::recorder::AnswerEnd;
+use super::super::recorder::RequestRecord;
 use super::super::thread::{Answering, Thread};
 use super::body_sender::{BodySender, Source};
 use super::budget::FrameBudget;
+use super::held_heads::HeldHead;
 use super::outgoing::OutgoingBytes;
 use super::request::StreamBody;
 use super::stream_window;
@@ -51,12 +49,8 @@ pub(super) struct Answer {
     pub(super) body: Option<StreamBody>,
     /// The longest time for which the client may take nothing.
     pub(super) stall: Duration,
-}
-
-/// A line of the access log that waits for the end of its answer.
-enum LogRow {
-    Answered(HttpRequest, Rc<Link>, u16),
-    Refused(Box<Line<'static>>),
+    /// The bytes of the answer have it too, until the library has written them.
+    pub(super) record: Rc<RequestRecord>,
 }
 
 impl Answer {
@@ -64,7 +58,7 @@ impl Answer {
     pub(super) async fn answer(
         self,
         answering: Answering,
-        link: Rc<Link>,
+        held: HeldHead,
         mut respond: SendResponse<OutgoingBytes>,
     ) {
         let answered = {
@@ -76,47 +70,34 @@ impl Answer {
             }
         };
         let Ok(answered) = answered else {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            self.record.answered(status.as_u16(), BodySize::None);
             return respond.send_reset(Reason::INTERNAL_ERROR);
         };
+        let (request, response) = answered.into_parts();
+        // Sending the answer may take long, and nobody needs the request any more.
+        drop((request, held));
+        let size = size(&response);
+        self.record.answered(response.status().as_u16(), size);
         let head_may_go = poll_fn(|cx| match self.open.streams().answer_heads.poll_give(cx) {
             Poll::Ready(()) => Poll::Ready(true),
             Poll::Pending => respond.poll_reset(cx).map(|_| false),
         });
-        if !head_may_go.await {
-            return;
+        if head_may_go.await {
+            self.send(response, size, respond);
         }
-        let (request, response) = answered.into_parts();
-        let (status, size) = (response.status().as_u16(), size(&response));
-        let recorder = &self.thread.recorder;
-        recorder.count(&request, &link, status, size);
-        let head_only = request.method() == Method::HEAD;
-        // Without a log, nobody needs the request any more, and sending the body may take long.
-        let row = recorder.logs(&link.rules);
-        let row = row.then(|| LogRow::Answered(request, link, status));
-        self.send(response, size, head_only, row, respond);
     }
 
     /// Refuses a request that breaks a rule, on its stream alone.
-    pub(super) fn refuse(mut self, fault: Fault, peer: Peer, respond: SendResponse<OutgoingBytes>) {
+    pub(super) fn refuse(mut self, fault: Fault, respond: SendResponse<OutgoingBytes>) {
         let label = fault.label();
-        tracing::debug!(fault = label, peer = ?peer.address, "a request was refused");
+        tracing::debug!(fault = label, "a request was refused");
         self.budget = None;
         self.thread.counters.refused(fault);
-        let id = self.thread.recorder.next_id();
-        let response = fault.problem().refusal(&id);
-        let logs = self.thread.recorder.logs(&self.thread.rules());
-        let row = logs.then(|| {
-            LogRow::Refused(Box::new(Line {
-                protocol: "HTTP/2",
-                peer: peer.address,
-                status: response.status().as_u16(),
-                id,
-                fault: Some(label),
-                ..Line::default()
-            }))
-        });
+        let response = fault.problem().refusal(self.record.id());
+        self.record.refused(response.status().as_u16(), label);
         let size = size(&response);
-        self.send(response, size, false, row, respond);
+        self.send(response, size, respond);
     }
 
     /// Sends the answer: at once if it is small, or else in a task of its own.
@@ -124,57 +105,40 @@ impl Answer {
         self,
         response: HttpResponse<BoxBody>,
         size: BodySize,
-        head_only: bool,
-        row: Option<LogRow>,
         mut respond: SendResponse<OutgoingBytes>,
     ) {
-        let mut end = AnswerEnd {
-            bytes: 0,
-            whole: true,
-        };
-        match begin(&self.thread, response, size, head_only, &mut respond) {
-            Ok(None) => {}
-            Ok(Some((mut sender, source))) => {
-                match sender.send_at_once(source, &self) {
-                    Ok(None) => {}
-                    Ok(Some(mut source)) => {
-                        // A block keeps what it uses once, and an async fn would twice.
-                        drop(actix_rt::spawn(async move {
-                            let sent = poll_fn(|cx| sender.poll_send(&mut source, &self, cx));
-                            let sent = sent.await;
-                            if let Err(reason) = sent {
-                                sender.stream.send_reset(reason);
-                            }
-                            end.bytes = sender.sent;
-                            end.whole = sent.is_ok();
-                            self.end(row, end);
-                        }));
-                        return;
-                    }
-                    Err(reason) => {
+        let head_only = self.record.is_head();
+        let (mut sender, source) =
+            match begin(&self.thread, response, size, head_only, &mut respond) {
+                Ok(Some(begun)) => begun,
+                Ok(None) => return self.end(Ok(0)),
+                Err(error) => return tracing::debug!(%error, "an answer could not be begun"),
+            };
+        match sender.send_at_once(source, &self) {
+            Ok(None) => self.end(Ok(sender.sent)),
+            Ok(Some(mut source)) => {
+                // A block keeps what it uses once, and an async fn would twice.
+                drop(actix_rt::spawn(async move {
+                    let sent = poll_fn(|cx| sender.poll_send(&mut source, &self, cx));
+                    let sent = sent.await;
+                    if let Err(reason) = sent {
                         sender.stream.send_reset(reason);
-                        end.whole = false;
                     }
-                }
-                end.bytes = sender.sent;
+                    self.end(sent.map(|()| sender.sent));
+                }));
             }
-            Err(error) => {
-                tracing::debug!(%error, "an answer could not be begun");
-                end.whole = false;
-            }
+            Err(reason) => sender.stream.send_reset(reason),
         }
-        self.end(row, end);
     }
 
-    /// Records the end of the answer. If the request's body has not ended, the rest is read before the stream ends: many
-    /// clients take an answer for lost if the stream is reset while they send.
-    fn end(self, row: Option<LogRow>, end: AnswerEnd) {
-        if let Some(row) = row {
-            self.log(row, end);
-        }
-        if !end.whole {
+    /// The library has the whole answer, or has given up. The answer has ended when the library has written its bytes. If the
+    /// request's body has not ended, the rest is read before the stream ends: many clients take an answer for lost if the
+    /// stream is reset while they send.
+    fn end(self, given: Result<u64, Reason>) {
+        let Ok(length) = given else {
             return;
-        }
+        };
+        self.record.set_length(length);
         if let Some(budget) = &self.budget {
             budget.answered();
         }
@@ -185,17 +149,6 @@ impl Answer {
                 body.discard(window).await;
                 drop(open);
             }));
-        }
-    }
-
-    fn log(&self, row: LogRow, end: AnswerEnd) {
-        let recorder = &self.thread.recorder;
-        match row {
-            LogRow::Answered(request, link, status) => recorder.log(&request, &link, status, end),
-            LogRow::Refused(line) => recorder.log_refused(&Line {
-                bytes: end.bytes,
-                ..*line
-            }),
         }
     }
 }
@@ -224,6 +177,10 @@ fn begin(
     let open_end = open_end.map(|end| OpenEnded::new(end, Rc::clone(&thread.drain).watch()));
     let empty = head_only || matches!(size, BodySize::None | BodySize::Sized(0));
     let head = thread.with_date(|date| head(response.status(), response.headers(), size, date));
+    if matches!(file, Some(BodyFile::Disk(_))) {
+        // actix-web keeps heads of answers for later ones. Many downloads may be made at a time: those that are kept have no memory.
+        *response.headers_mut() = HeaderMap::new();
+    }
     let stream = respond.send_response(head, empty)?;
     let sender = BodySender::new(stream, size);
     Ok((!empty).then(|| (sender, Source::new(file, body, counted, open_end))))

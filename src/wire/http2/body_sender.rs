@@ -88,13 +88,14 @@ impl Source {
 }
 
 /// The next bytes for the library, and how many were wanted.
-type Piece = (OutgoingBytes, usize);
+type NextBytes = (OutgoingBytes, usize);
 
 /// The body of one answer, as far as it was not sent.
 pub(super) struct BodySender {
     pub(super) stream: SendStream<OutgoingBytes>,
     /// Bytes that are still to be sent, if it is known.
     left: Option<u64>,
+    /// Bytes that the library has got.
     pub(super) sent: u64,
     /// Since when the client takes nothing more.
     waiting_since: Option<Instant>,
@@ -131,7 +132,7 @@ impl BodySender {
         if length <= PIECE_BYTES && self.left == Some(as_u64(length)) {
             self.stream.reserve_capacity(length);
             if self.stream.capacity() >= length {
-                let bytes = OutgoingBytes::memory(bytes, None, counted);
+                let bytes = OutgoingBytes::memory(bytes, None, counted, answer);
                 self.hand_over((bytes, length), answer)?;
                 return Ok(None);
             }
@@ -151,7 +152,7 @@ impl BodySender {
                 Source::Bytes(bytes, counted) => ready!(self.poll_cut(bytes, counted, answer, cx))?,
                 Source::Parts(body) => {
                     let Some(piece) = ready!(self.poll_part(body, answer, cx))? else {
-                        let end = OutgoingBytes::memory(Bytes::new(), None, None);
+                        let end = OutgoingBytes::memory(Bytes::new(), None, None, answer);
                         let sent = self.stream.send_data(end, true);
                         return Poll::Ready(sent.map_err(|_| Reason::CANCEL));
                     };
@@ -172,13 +173,14 @@ impl BodySender {
         counted: &Counted,
         answer: &Answer,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Piece, Reason>> {
+    ) -> Poll<Result<NextBytes, Reason>> {
         let wanted = bytes.len().min(PIECE_BYTES);
         if wanted == 0 {
             return Poll::Ready(Err(self.too_short()));
         }
         let (length, room) = ready!(self.poll_room(wanted, false, answer, cx))?;
-        let piece = OutgoingBytes::memory(bytes.split_to(length), Some(room), counted.clone());
+        let bytes = bytes.split_to(length);
+        let piece = OutgoingBytes::memory(bytes, Some(room), counted.clone(), answer);
         Poll::Ready(Ok((piece, wanted)))
     }
 
@@ -192,7 +194,7 @@ impl BodySender {
         }: &mut BodyInParts,
         answer: &Answer,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Piece>, Reason>> {
+    ) -> Poll<Result<Option<NextBytes>, Reason>> {
         while part.is_empty() {
             let Poll::Ready(next) = Pin::new(&mut *body).poll_next(cx) else {
                 let Some(open_end) = open_end else {
@@ -220,12 +222,11 @@ impl BodySender {
         file: &MemoryFile,
         answer: &Answer,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Piece, Reason>> {
+    ) -> Poll<Result<NextBytes, Reason>> {
         let left = as_usize(file.length().saturating_sub(self.sent));
         let wanted = left.min(SEND_BUFFER_BYTES);
         let (bytes, room) = ready!(self.poll_room(wanted, false, answer, cx))?;
-        let streams = answer.open.streams();
-        let piece = OutgoingBytes::file(file.clone(), self.sent, bytes, room, streams);
+        let piece = OutgoingBytes::file(file.clone(), self.sent, bytes, room, answer);
         Poll::Ready(Ok((piece, wanted)))
     }
 
@@ -234,7 +235,7 @@ impl BodySender {
         disk: &mut DiskSource,
         answer: &Answer,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Piece, Reason>> {
+    ) -> Poll<Result<NextBytes, Reason>> {
         let mut reading = if let Some(reading) = disk.reading.take() {
             reading
         } else {
@@ -256,7 +257,7 @@ impl BodySender {
             return Poll::Ready(Err(self.too_short()));
         };
         disk.rest = Some(rest);
-        let piece = OutgoingBytes::memory(piece, Some(reading.room), None);
+        let piece = OutgoingBytes::memory(piece, Some(reading.room), None, answer);
         Poll::Ready(Ok((piece, reading.wanted)))
     }
 
@@ -285,7 +286,7 @@ impl BodySender {
 
     /// Hands bytes to the library, and earns for their frames. They may be fewer than were wanted, because the client's window
     /// cut them. They are the last if nothing is left.
-    fn hand_over(&mut self, (bytes, wanted): Piece, answer: &Answer) -> Result<(), Reason> {
+    fn hand_over(&mut self, (bytes, wanted): NextBytes, answer: &Answer) -> Result<(), Reason> {
         let length = bytes.remaining();
         if let Some(budget) = &answer.budget {
             for from in (0..length).step_by(FRAME_BYTES) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::frames::FrameHead;
-use crate::num::as_u64;
+use crate::num::{as_millis, as_u64, as_usize};
 
 /// The budget of a new connection, and the most that can be saved up.
 const FULL: u64 = 4096;
@@ -22,6 +22,8 @@ const SMALL_DATA_COST: u64 = 1;
 const SMALL_DATA_BYTES: u64 = 1024;
 /// A header block costs one more for so many bytes, since decoding it is work: each may name a long header.
 const HEAD_BYTES_PER_COST: u64 = 256;
+/// The cost of a head that is too large, on top of its frames: each of its bytes may name a long header.
+const LARGE_HEAD_COST: u64 = 256;
 /// The most bytes of padding in a frame, with the byte that tells their number.
 const PADDING_BYTES_MAX: u64 = 256;
 /// An answer that was sent to its end earns this.
@@ -57,10 +59,18 @@ impl FrameBudget {
     /// Takes the cost of a frame that has arrived. If too little is left, the budget is spent from then on.
     pub(super) fn arrived(&self, frame: FrameHead) {
         if frame.kind == FrameHead::DATA {
-            let length = usize::try_from(frame.length).unwrap_or(usize::MAX);
+            let length = as_usize(frame.length.into());
             self.unread.set(self.unread.get().saturating_add(length));
         }
-        let cost = cost(frame);
+        self.take(cost(frame));
+    }
+
+    /// Takes the cost of a head that was too large.
+    pub(super) fn head_too_large(&self) {
+        self.take(LARGE_HEAD_COST);
+    }
+
+    fn take(&self, cost: u64) {
         if self.left.get() < cost {
             self.earn_time();
         }
@@ -118,10 +128,10 @@ impl FrameBudget {
     fn earn_time(&self) {
         let now = Instant::now();
         let since = now.saturating_duration_since(self.earned_until.get());
-        let gain = since.as_millis() * u128::from(SECOND_GAIN) / Duration::from_secs(1).as_millis();
+        let gain = as_millis(since).saturating_mul(SECOND_GAIN) / as_millis(Duration::from_secs(1));
         if gain > 0 {
             self.earned_until.set(now);
-            self.earn(u64::try_from(gain).unwrap_or(FULL).min(FULL));
+            self.earn(gain.min(FULL));
         }
     }
 }
@@ -186,6 +196,11 @@ mod tests {
         assert_eq!(unread, Some(4097));
         let large_heads = rounds(|budget| budget.arrived(frame(FrameHead::HEADERS, 16_384)));
         assert_eq!(large_heads, Some(61));
+        let unfolding = rounds(|budget| {
+            budget.arrived(frame(FrameHead::HEADERS, 16_000));
+            budget.head_too_large();
+        });
+        assert_eq!(unfolding, Some(13));
         let taken_back = rounds(|budget| {
             budget.arrived(frame(FrameHead::HEADERS, 20));
             budget.arrived(frame(3, 4));

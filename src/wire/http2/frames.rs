@@ -1,10 +1,11 @@
 //! Finds the heads of frames in the bytes that a client sends (RFC 9113 section 4.1). Pure.
 //!
-//! The h2 library answers many frames by itself and shows none of them.
+//! The h2 library answers many frames by itself and shows none of them. It does not show the streams that it refuses either.
 
 use std::ops::ControlFlow;
 
 use super::super::http1::PREFACE;
+use crate::num::as_usize;
 
 /// The head of a frame, as far as it is needed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(super) struct FrameHead {
 impl FrameHead {
     pub(super) const DATA: u8 = 0;
     pub(super) const HEADERS: u8 = 1;
+    pub(super) const RST_STREAM: u8 = 3;
+    pub(super) const GOAWAY: u8 = 7;
     pub(super) const CONTINUATION: u8 = 9;
     pub(super) const PADDED: u8 = 8;
     const BYTES: usize = 9;
@@ -46,11 +49,40 @@ pub(super) struct FrameReader {
 }
 
 impl FrameReader {
-    pub(super) fn new() -> Self {
+    /// Reads what a client sends.
+    pub(super) fn of_client() -> Self {
         Self {
             skip: PREFACE.len(),
+            ..Self::of_server()
+        }
+    }
+
+    /// Reads what a server sends.
+    pub(super) fn of_server() -> Self {
+        Self {
+            skip: 0,
             head: [0; FrameHead::BYTES],
             known: 0,
+        }
+    }
+
+    /// Calls `see` with the code of each frame that ends a stream or the connection, if it lies within `bytes`.
+    pub(super) fn read_ends(&mut self, mut bytes: &[u8], mut see: impl FnMut(u32)) {
+        while !bytes.is_empty() {
+            let mut place = None;
+            bytes = self.read(bytes, |frame| {
+                // Before the code, GOAWAY has the number of a stream.
+                place = match frame.kind {
+                    FrameHead::RST_STREAM => Some(0),
+                    FrameHead::GOAWAY => Some(4),
+                    _ => None,
+                };
+                place.map_or(ControlFlow::Continue(()), |_| ControlFlow::Break(()))
+            });
+            let code = place.and_then(|place| bytes.get(place..)?.first_chunk());
+            if let Some(code) = code {
+                see(u32::from_be_bytes(*code));
+            }
         }
     }
 
@@ -74,7 +106,7 @@ impl FrameReader {
             }
             let head = FrameHead::new(self.head);
             self.known = 0;
-            self.skip = usize::try_from(head.length).unwrap_or(usize::MAX);
+            self.skip = as_usize(head.length.into());
             if see(head).is_break() {
                 return bytes;
             }
@@ -85,6 +117,19 @@ impl FrameReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_codes_of_ends_are_found_between_other_frames() {
+        let mut bytes = vec![0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 1];
+        bytes.extend([0, 0, 2, 0, 1, 0, 0, 0, 3, 7, 3]);
+        bytes.extend([0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 9]);
+        let mut codes = Vec::new();
+        let mut reader = FrameReader::of_server();
+        for piece in [&bytes[..20], &bytes[20..]] {
+            reader.read_ends(piece, |code| codes.push(code));
+        }
+        assert_eq!(codes, [1, 9]);
+    }
 
     #[test]
     fn frames_are_found_however_their_bytes_are_cut() {
@@ -100,7 +145,7 @@ mod tests {
             flags,
         });
         for size in 1..=bytes.len() {
-            let (mut reader, mut found) = (FrameReader::new(), Vec::new());
+            let (mut reader, mut found) = (FrameReader::of_client(), Vec::new());
             for piece in bytes.chunks(size) {
                 let rest = reader.read(piece, |head| {
                     found.push(head);

@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use bytes::{Buf, Bytes};
 
+use super::super::recorder::RequestRecord;
+use super::answer::Answer;
 use super::rooms::PieceRoom;
 use super::streams::Streams;
 use crate::memory_file::MemoryFile;
@@ -14,8 +16,14 @@ use crate::num::as_u64;
 /// The bytes of a frame, after which the library sends another stream's.
 pub(super) const FRAME_BYTES: usize = 16 * 1024;
 
-/// Bytes that the library has and the client has not.
-pub(super) enum OutgoingBytes {
+/// Bytes that the library has and the client has not, with the record of the answer that they belong to.
+pub(super) struct OutgoingBytes {
+    place: BytesPlace,
+    record: Rc<RequestRecord>,
+}
+
+/// The place where they lie.
+enum BytesPlace {
     InMemory {
         bytes: Bytes,
         /// It is free again when the library drops them. A small body needs none.
@@ -29,58 +37,72 @@ pub(super) enum OutgoingBytes {
 pub(super) type Counted = Option<Rc<dyn Any>>;
 
 impl OutgoingBytes {
-    /// Bytes of a memory file. `streams` is told if they can't be had.
+    /// Bytes of a memory file. The connection is told if they can't be had.
     pub(super) fn file(
         file: MemoryFile,
         from: u64,
         left: usize,
         room: PieceRoom,
-        streams: &Rc<Streams>,
+        answer: &Answer,
     ) -> Self {
-        Self::InFile(FileBytes {
+        let place = BytesPlace::InFile(FileBytes {
             file,
             from,
             left,
             copied: OnceCell::new(),
-            streams: Rc::clone(streams),
+            streams: Rc::clone(answer.open.streams()),
             _room: room,
-        })
+        });
+        Self {
+            place,
+            record: Rc::clone(&answer.record),
+        }
     }
 
-    pub(super) fn memory(bytes: Bytes, room: Option<PieceRoom>, counted: Counted) -> Self {
-        Self::InMemory {
+    pub(super) fn memory(
+        bytes: Bytes,
+        room: Option<PieceRoom>,
+        counted: Counted,
+        answer: &Answer,
+    ) -> Self {
+        let place = BytesPlace::InMemory {
             bytes,
             _room: room,
             _counted: counted,
+        };
+        Self {
+            place,
+            record: Rc::clone(&answer.record),
         }
     }
 }
 
 impl Buf for OutgoingBytes {
     fn remaining(&self) -> usize {
-        match self {
-            Self::InMemory { bytes, .. } => bytes.remaining(),
-            Self::InFile(bytes) => bytes.left,
+        match &self.place {
+            BytesPlace::InMemory { bytes, .. } => bytes.remaining(),
+            BytesPlace::InFile(bytes) => bytes.left,
         }
     }
 
     fn chunk(&self) -> &[u8] {
-        match self {
-            Self::InMemory { bytes, .. } => bytes.chunk(),
-            Self::InFile(bytes) => bytes.chunk(),
+        match &self.place {
+            BytesPlace::InMemory { bytes, .. } => bytes.chunk(),
+            BytesPlace::InFile(bytes) => bytes.chunk(),
         }
     }
 
     fn advance(&mut self, count: usize) {
-        match self {
-            Self::InMemory { bytes, .. } => bytes.advance(count),
-            Self::InFile(bytes) => bytes.advance(count),
+        self.record.sent(as_u64(count));
+        match &mut self.place {
+            BytesPlace::InMemory { bytes, .. } => bytes.advance(count),
+            BytesPlace::InFile(bytes) => bytes.advance(count),
         }
     }
 }
 
 /// Bytes of a memory file, which are copied when the library writes them, one frame after the other: what waits takes no room.
-pub(super) struct FileBytes {
+struct FileBytes {
     file: MemoryFile,
     from: u64,
     left: usize,

@@ -33,7 +33,7 @@ pub(super) fn request(
     body: Option<StreamBody>,
     peer: Peer,
 ) -> (Request, Rc<Link>) {
-    let link = Link::new(peer.loopback, thread.recorder.next_id(), thread.rules());
+    let link = Link::new(peer, thread.recorder.next_id(), thread.rules());
     let payload: Payload = match body {
         None => Payload::None,
         Some(body) => Payload::Stream {
@@ -44,7 +44,6 @@ pub(super) fn request(
                 timer: LazyTimer::default(),
                 collected: 0,
                 held: Held::new(&thread.counters),
-                link: Rc::clone(&link),
             }),
         },
     };
@@ -91,10 +90,10 @@ impl StreamBody {
         })
     }
 
-    /// Takes the trailers behind the last bytes, and checks their number. Nobody reads them.
+    /// Takes the trailers behind the last bytes, and checks them. Nobody reads them.
     fn check_trailers(&self, cx: &mut Context<'_>) -> Result<(), Fault> {
         match self.stream.borrow_mut().poll_trailers(cx) {
-            Poll::Ready(Ok(Some(trailers))) => rules::check_number(&trailers),
+            Poll::Ready(Ok(Some(trailers))) => rules::check_trailers(&trailers),
             // If the stream breaks off here, its request is whole all the same.
             Poll::Ready(Ok(None) | Err(_)) | Poll::Pending => Ok(()),
         }
@@ -136,7 +135,6 @@ struct BodyReader {
     /// Bytes that the handler has taken, and holds until it has answered.
     collected: usize,
     held: Held,
-    link: Rc<Link>,
 }
 
 impl Stream for BodyReader {
@@ -167,7 +165,6 @@ impl Stream for BodyReader {
             && let Err(fault) = this.body.check_trailers(cx)
         {
             this.held.counters.refused(fault);
-            this.link.fault.set(Some(fault));
             let error = io::Error::new(io::ErrorKind::InvalidData, fault);
             return Poll::Ready(Some(Err(PayloadError::Io(error))));
         }

@@ -16,7 +16,7 @@ use super::super::counters::{ConnectionCounters, count};
 /// The most pieces of a connection's answers.
 const PIECES_MAX: usize = 16;
 /// The most bytes of a connection's answers that were read from a disk and wait to be sent: of few streams, and of many.
-const UNSENT_BYTES_MAX: [usize; 2] = [64 * 1024, 32 * 1024];
+const UNSENT_BYTES_MAX: [usize; 2] = [64 * 1024, 16 * 1024];
 /// More streams are many.
 const FEW_STREAMS: usize = 32;
 /// The least and the most bytes that one answer reads at a time.
@@ -176,8 +176,8 @@ mod tests {
             (1, 32, 64),
             (2, 16, 64),
             (32, 16, 64),
-            (33, 16, 32),
-            (100, 16, 32),
+            (33, 16, 16),
+            (100, 16, 16),
         ] {
             assert_eq!(share_bytes(streams), share * 1024, "{streams}");
             assert_eq!(unsent_bytes_max(streams), most * 1024, "{streams}");

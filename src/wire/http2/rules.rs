@@ -1,16 +1,19 @@
 //! The rules for a request's head that the h2 library leaves to its user. Pure.
 
 use actix_web::http::Method;
-use actix_web::http::header::{self, HeaderValue};
-use http::HeaderMap;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
+use http::{HeaderMap, Uri};
 
-use super::super::http1::{FIELDS_MAX, Fault, expects_continue, is_host};
+use super::super::http1::{FIELDS_MAX, Fault, expects_continue, is_host, may_be_trailer};
 
-/// Checks a head; `ends` if no body follows.
-pub(super) fn check(head: &Parts, ends: bool) -> Result<(), Fault> {
+/// Checks a head of at most `limit` bytes; `ends` if no body follows.
+pub(super) fn check(head: &Parts, limit: usize, ends: bool) -> Result<(), Fault> {
     if head.method == Method::CONNECT {
         return Err(Fault::Tunnel);
+    }
+    if head_bytes(&head.uri, &head.headers) > limit {
+        return Err(Fault::HeadTooLarge);
     }
     check_number(&head.headers)?;
     let blank = |value: &HeaderValue| value.as_bytes().trim_ascii().len() < value.len();
@@ -19,7 +22,14 @@ pub(super) fn check(head: &Parts, ends: bool) -> Result<(), Fault> {
     }
     check_path(head)?;
     check_host(head)?;
-    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    let lengths = head.headers.get_all(header::CONTENT_LENGTH);
+    let number = |length: &HeaderValue| {
+        !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit)
+    };
+    if !lengths.iter().all(number) {
+        return Err(Fault::LengthInvalid);
+    }
+    let mut lengths = lengths.iter();
     // The library compares the length with the body, if there is one.
     let zero = |length: &HeaderValue| length.as_bytes().iter().all(|digit| *digit == b'0');
     if ends && lengths.next().is_some_and(|length| !zero(length)) {
@@ -34,9 +44,29 @@ pub(super) fn check(head: &Parts, ends: bool) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The length of a head, as far as it is kept.
+pub(super) fn head_bytes(uri: &Uri, headers: &HeaderMap) -> usize {
+    let target = uri.path_and_query();
+    let target = target.map_or(0, |target| target.as_str().len());
+    let fields = headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    target + fields.sum::<usize>()
+}
+
+/// Checks trailers. The library drops those whose names begin with a colon before anybody sees them.
+pub(super) fn check_trailers(trailers: &HeaderMap) -> Result<(), Fault> {
+    check_number(trailers)?;
+    let may_be = |name: &HeaderName| may_be_trailer(name.as_str().as_bytes());
+    if trailers.keys().all(may_be) {
+        Ok(())
+    } else {
+        Err(Fault::Trailer)
+    }
+}
+
 /// Checks the number of headers, or of trailers. Browsers split a Cookie header into many (RFC 9113 section 8.2.3), which count
 /// as one.
-pub(super) fn check_number(fields: &HeaderMap) -> Result<(), Fault> {
+fn check_number(fields: &HeaderMap) -> Result<(), Fault> {
     let cookies = fields.get_all(header::COOKIE).iter().count();
     if fields.len() - cookies + cookies.min(1) > FIELDS_MAX {
         return Err(Fault::TooManyFields);
@@ -80,7 +110,7 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        check(&request.body(()).unwrap().into_parts().0, ends)
+        check(&request.body(()).unwrap().into_parts().0, 1000, ends)
     }
 
     #[test]
@@ -98,6 +128,9 @@ mod tests {
             (own, &[("content-length", "0")], Ok(())),
             (own, &[("content-length", "5")], Err(Fault::LengthDiffers)),
             (own, &[("content-length", "00")], Ok(())),
+            (own, &[("content-length", "")], Err(Fault::LengthInvalid)),
+            (own, &[("content-length", "0x0")], Err(Fault::LengthInvalid)),
+            (own, &[("content-length", "+0")], Err(Fault::LengthInvalid)),
             (own, &[("x", " a")], Err(Fault::FieldValue)),
             (own, &[("x", "a\t")], Err(Fault::FieldValue)),
             (own, &[("x", "")], Ok(())),
@@ -110,6 +143,33 @@ mod tests {
             ),
         ] {
             assert_eq!(found(uri, fields, true), wanted, "{uri} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_has_a_bound() {
+        for (length, wanted) in [(900, Ok(())), (1000, Err(Fault::HeadTooLarge))] {
+            let value = "a".repeat(length);
+            assert_eq!(
+                found("http://a/", &[("x", &value)], true),
+                wanted,
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn trailers_tell_nothing_about_the_message() {
+        for (name, wanted) in [
+            ("x-sum", Ok(())),
+            ("content-length", Err(Fault::Trailer)),
+            ("host", Err(Fault::Trailer)),
+            ("content-encoding", Err(Fault::Trailer)),
+            ("trailer", Err(Fault::Trailer)),
+        ] {
+            let mut trailers = HeaderMap::new();
+            trailers.insert(name, HeaderValue::from_static("0"));
+            assert_eq!(check_trailers(&trailers), wanted, "{name}");
         }
     }
 

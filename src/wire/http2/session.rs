@@ -16,11 +16,14 @@ use super::super::counters::count;
 use super::super::hosts::Peer;
 use super::super::http1::LINGER;
 use super::super::lazy_timer::LazyTimer;
+use super::super::pooled_request::empty;
+use super::super::recorder::Seen;
 use super::super::thread::Thread;
 use super::super::wait::{ClientWait, CurrentWait};
 use super::answer::Answer;
 use super::budget::FrameBudget;
 use super::bursts::Bursts;
+use super::held_heads::HeldHead;
 use super::io::Io;
 use super::outgoing::OutgoingBytes;
 use super::request::{self, StreamBody};
@@ -34,6 +37,7 @@ struct ToBegin {
     request: http::Request<RecvStream>,
     respond: SendResponse<OutgoingBytes>,
     open: OpenStream,
+    held: HeldHead,
 }
 
 /// The next event on a connection.
@@ -107,6 +111,7 @@ impl Session {
         let mut end = Rc::clone(&self.thread.drain).watch();
         loop {
             let event = poll_fn(|cx| {
+                self.streams.begin_turn();
                 match self.poll_next(cx) {
                     Poll::Ready(Some(Ok(accepted))) => {
                         return Poll::Ready(SessionEvent::Stream(accepted));
@@ -177,11 +182,14 @@ impl Session {
                     };
                 }
             };
-            if self.has_closed() {
-                // The client may send it again on another connection.
+            let bytes = rules::head_bytes(request.uri(), request.headers());
+            let held = (!self.has_closed()).then(|| self.streams.held_heads.hold(bytes));
+            let Some(held) = held.flatten() else {
+                // The client may send it again: on another connection, or when there is room.
+                self.streams.refuse();
                 respond.send_reset(Reason::REFUSED_STREAM);
                 continue;
-            }
+            };
             self.asked = true;
             if self.streams.count() + 1 == STREAMS_MAX {
                 count(&self.thread.counters.streams_full);
@@ -196,6 +204,7 @@ impl Session {
                 request,
                 respond,
                 open: self.streams.open(),
+                held,
             }));
             if !self.may_begin(cx) {
                 count(&self.thread.counters.begun_full);
@@ -205,11 +214,30 @@ impl Session {
 
     /// The first of the requests that wait, if it may be begun.
     fn next_waiting(&mut self, cx: &mut Context<'_>) -> Option<Box<ToBegin>> {
-        if self.waiting.is_empty() || !self.may_begin(cx) {
+        if self.waiting.is_empty() || !self.may_begin(cx) || !self.has_room(cx) {
             return None;
         }
         self.streams.forget_taken();
-        self.waiting.pop_front()
+        let mut first = self.waiting.pop_front()?;
+        first.held.begin();
+        Some(first)
+    }
+
+    /// Whether few enough heads wait for their answers. If that lasts too long, all requests that wait are refused.
+    fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        let heads = &self.streams.held_heads;
+        let Some(until) = heads.full_until(Instant::now) else {
+            return true;
+        };
+        heads.on_answer(cx.waker());
+        if self.timer.passed(until, cx) {
+            for mut waiting in self.waiting.drain(..) {
+                count(&self.thread.counters.heads_full);
+                self.streams.refuse();
+                waiting.respond.send_reset(Reason::REFUSED_STREAM);
+            }
+        }
+        false
     }
 
     /// Whether another request may be begun. If not, the task is woken when that is so.
@@ -292,7 +320,10 @@ impl Session {
         } else if self.budget.is_spent() {
             count(&self.thread.counters.floods);
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            let told = poll_fn(|cx| self.connection.poll_closed(cx));
+            let told = poll_fn(|cx| {
+                self.streams.begin_turn();
+                self.connection.poll_closed(cx)
+            });
             // The GOAWAY was sent, or there was no room for it in time.
             let _told_or_late = timeout(LINGER, told).await;
         }
@@ -304,24 +335,32 @@ impl Session {
             request,
             respond,
             open,
+            held,
         } = accepted;
         let (thread, budget) = (&self.thread, &self.budget);
         let (head, body) = request.into_parts();
         let body = (!body.is_end_stream()).then(|| StreamBody::new(body, budget));
+        let checked = rules::check(&head, thread.limits().head_bytes, body.is_none());
+        let at_once = body.is_none();
+        let (mut request, link) = request::request(thread, head, body.clone(), self.peer);
+        let record = thread.recorder.begin(Seen::request(request.head()), &link);
         let answer = Answer {
             thread: Rc::clone(thread),
             open,
             budget: Some(Rc::clone(budget)),
-            body: body.clone(),
-            stall: self.thread.limits().stall_timeout,
+            body,
+            stall: link.rules.limits.stall_timeout,
+            record: Rc::new(record),
         };
         self.streams.begin_with(answer.stall);
-        if let Err(fault) = rules::check(&head, body.is_none()) {
-            return answer.refuse(fault, self.peer, respond);
+        if let Err(fault) = checked {
+            if fault.is_of_size() {
+                budget.head_too_large();
+            }
+            empty(request.head_mut());
+            return answer.refuse(fault, respond);
         }
-        let at_once = body.is_none();
-        let (request, link) = request::request(thread, head, body, self.peer);
-        let mut task = Box::pin(answer.answer((thread.call)(request), link, respond));
+        let mut task = Box::pin(answer.answer((thread.call)(request), held, respond));
         // Most answers need not be waited for. (A body has a timer, which one task alone may use.)
         if at_once && poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx).is_ready())).await {
             return;

@@ -10,11 +10,17 @@ use tokio::time::Instant;
 
 use super::super::buffered::Held;
 use super::super::counters::ConnectionCounters;
+use super::STREAMS_MAX;
 use super::answer_heads::AnswerHeads;
+use super::held_heads::HeldHeads;
 use super::rooms::{PieceRoom, PlaceInLine, Rooms, share_bytes};
 
 /// The heads of requests that the library gets at a time, and the heads of answers. Its tables for them never become smaller.
 pub(super) const HEADS_AT_A_TIME: usize = 16;
+/// The bytes of heads that the library gets at a time, or a few more.
+const HEAD_BYTES_AT_A_TIME: usize = 32 * 1024;
+/// The frames that the library gets before other tasks have their turn.
+const FRAMES_AT_A_TIME: usize = 128;
 /// The streams of one connection.
 pub(super) struct Streams {
     open: Cell<usize>,
@@ -31,6 +37,14 @@ pub(super) struct Streams {
     pub(super) gathered: Cell<bool>,
     /// Heads of requests that the library has got and the session may not have accepted.
     heads: Cell<usize>,
+    /// Their bytes, as they were sent.
+    head_bytes: Cell<usize>,
+    /// Frames that the library has got in this turn.
+    frames: Cell<usize>,
+    /// Streams that the session has refused and whose end was not written.
+    refused: Cell<usize>,
+    /// Heads of requests that were accepted and not answered.
+    pub(super) held_heads: Rc<HeldHeads>,
     /// Heads of answers that the library may not have written.
     pub(super) answer_heads: AnswerHeads,
     /// The longest time for which the client may take nothing: that of the open stream that allows most.
@@ -60,6 +74,10 @@ impl Streams {
             gathers: Cell::new(false),
             gathered: Cell::new(false),
             heads: Cell::new(0),
+            head_bytes: Cell::new(0),
+            frames: Cell::new(0),
+            refused: Cell::new(0),
+            held_heads: HeldHeads::new(counters),
             answer_heads: AnswerHeads::default(),
             stall: Cell::new(stall),
             idle_since: Cell::new(Instant::now()),
@@ -79,20 +97,56 @@ impl Streams {
         self.rooms.poll_take(place, bytes, self.count(), cx)
     }
 
-    /// Counts the head of a request for the library. True if it has as many as it may have now.
-    pub(super) fn add_head(&self) -> bool {
-        self.heads.set(self.heads.get() + 1);
+    /// Counts a frame of a head for the library, and whether the head begins with it. True if it has as many as it may have now.
+    pub(super) fn add_head(&self, begins: bool, bytes: usize) -> bool {
+        self.heads.set(self.heads.get() + usize::from(begins));
+        self.head_bytes.set(self.head_bytes.get() + bytes);
         self.has_heads()
     }
 
-    /// Whether the library has as many heads as it may have, until the session has accepted them.
+    /// The connection has its turn, in which the library may get some frames.
+    pub(super) fn begin_turn(&self) {
+        self.frames.set(0);
+    }
+
+    /// Counts a frame for the library.
+    pub(super) fn add_frame(&self) {
+        self.frames.set(self.frames.get() + 1);
+    }
+
+    /// Whether the library has got as many frames as it may in this turn.
+    pub(super) fn has_frames(&self) -> bool {
+        self.frames.get() >= FRAMES_AT_A_TIME
+    }
+
+    /// The session refuses a stream.
+    pub(super) fn refuse(&self) {
+        self.refused.set(self.refused.get() + 1);
+    }
+
+    /// A refusal is written. Whether it is the library's, and not since there are too many streams: then the head was too large.
+    pub(super) fn is_for_head(&self) -> bool {
+        let refused = self.refused.get();
+        self.refused.set(refused.saturating_sub(1));
+        refused == 0 && self.count() < STREAMS_MAX
+    }
+
+    /// Whether the library has as much of heads as it may have, until the session has accepted them.
     pub(super) fn has_heads(&self) -> bool {
-        self.heads.get() >= HEADS_AT_A_TIME
+        self.heads.get() >= HEADS_AT_A_TIME || self.head_bytes.get() >= HEAD_BYTES_AT_A_TIME
     }
 
     /// The session has accepted all requests. True if the library may have missed some.
     pub(super) fn all_accepted(&self) -> bool {
-        self.heads.replace(0) >= HEADS_AT_A_TIME
+        let had = self.has_heads();
+        self.heads.set(0);
+        self.head_bytes.set(0);
+        had
+    }
+
+    /// Whether so much waits that nothing more is read. The session asks again when it has begun what waits.
+    pub(super) fn is_full(&self) -> bool {
+        self.held_heads.is_full(self.takes())
     }
 
     /// The library had its turn to write. What the client does not take stays in its tables.
@@ -224,5 +278,48 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         streams.set_blocked(false);
         assert_eq!(seconds(), Some(5));
+    }
+
+    #[test]
+    fn the_library_gets_few_heads_and_few_bytes_of_them_at_a_time() {
+        for (heads, bytes) in [
+            (HEADS_AT_A_TIME, 10),
+            (2, HEAD_BYTES_AT_A_TIME / 2),
+            (0, 40_000),
+        ] {
+            let streams = Streams::new(&Arc::default(), Duration::ZERO);
+            let frames = heads.max(1);
+            for frame in 1..=frames {
+                let full = streams.add_head(heads > 0, bytes);
+                assert_eq!(full, frame == frames, "{heads} of {bytes}");
+            }
+            assert!(streams.has_heads() && streams.all_accepted());
+            assert!(!streams.has_heads() && !streams.all_accepted());
+        }
+    }
+
+    #[test]
+    fn the_library_gets_few_frames_in_a_turn() {
+        let streams = Streams::new(&Arc::default(), Duration::ZERO);
+        for _ in 0..2 {
+            streams.begin_turn();
+            for _ in 0..FRAMES_AT_A_TIME {
+                assert!(!streams.has_frames());
+                streams.add_frame();
+            }
+            assert!(streams.has_frames());
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_is_not_ours_and_not_for_the_number_is_for_the_head() {
+        let streams = Streams::new(&Arc::default(), Duration::ZERO);
+        streams.refuse();
+        assert!(!streams.is_for_head(), "it is ours");
+        assert!(streams.is_for_head());
+        let open: Vec<_> = (0..STREAMS_MAX).map(|_| streams.open()).collect();
+        assert!(!streams.is_for_head(), "there are too many streams");
+        drop(open);
+        assert!(streams.is_for_head());
     }
 }

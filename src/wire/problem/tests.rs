@@ -34,7 +34,7 @@ fn the_body_has_every_member_of_the_dialect() {
          \"message\":\"allowed here: GET\"}"
     );
     let accept_post = HeaderName::from_static("accept-post");
-    let unsupported = Problem::unsupported(accept_post, "application/json");
+    let unsupported = Problem::unsupported(None, accept_post, "application/json");
     assert_eq!(
         header(&unsupported, "accept-post").as_deref(),
         Some("application/json")

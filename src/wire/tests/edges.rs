@@ -14,6 +14,7 @@ const SHORT: LimitSettings = LimitSettings {
     idle_timeout: Duration::from_millis(300),
     stall_timeout: Duration::from_secs(5),
     list_records: std::num::NonZeroUsize::MIN,
+    kept_lists: 1 << 20,
     batch: std::num::NonZeroUsize::MIN,
     batch_bytes: 1000,
 };

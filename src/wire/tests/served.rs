@@ -7,6 +7,7 @@ mod floods;
 mod frames;
 mod http2;
 mod limits;
+mod malformed;
 mod pages;
 mod requests;
 mod site;
@@ -40,6 +41,7 @@ const LIMITS: LimitSettings = LimitSettings {
     idle_timeout: Duration::from_millis(600),
     stall_timeout: Duration::from_millis(400),
     list_records: std::num::NonZeroUsize::MIN,
+    kept_lists: 1 << 20,
     batch: std::num::NonZeroUsize::MIN,
     batch_bytes: 1000,
 };
@@ -56,7 +58,7 @@ fn read(counter: &AtomicU64) -> u64 {
 impl ConnectionCounters {
     /// The number of messages that broke a rule.
     fn faults(&self) -> u64 {
-        self.faults.iter().map(read).sum()
+        self.faults.0.iter().map(read).sum()
     }
 }
 
@@ -160,6 +162,7 @@ impl Served {
             counters: Arc::clone(&counters),
             drain: drain.clone(),
             access: None,
+            tls: Arc::default(),
         }))
         .await
         .unwrap();

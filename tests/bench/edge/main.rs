@@ -24,6 +24,7 @@ mod servers;
 use std::path::Path;
 use std::process::Command;
 
+use profile::{Column, Parts};
 use server::Server;
 
 /// Open connections at a time.
@@ -36,6 +37,8 @@ struct Page {
     aim: Option<f64>,
     aim_logged: Option<f64>,
     aim_new: Option<f64>,
+    /// The highest allowed ratio to the constant answer of plain actix-web, on kept connections.
+    aim_hello: Option<f64>,
 }
 
 /// The figures of one server in one round.
@@ -87,6 +90,7 @@ fn pages(record: &str) -> Vec<Page> {
         aim: Some(aim),
         aim_logged: None,
         aim_new: Some(aim_new),
+        aim_hello: None,
     };
     vec![
         Page {
@@ -95,26 +99,73 @@ fn pages(record: &str) -> Vec<Page> {
         },
         page("100 KB", "/100k.html", 0.85, 1.0),
         page("3.6 MB", "/3m.html", 1.0, 1.0),
-        page("a record", record, 0.75, 1.1),
+        Page {
+            aim_hello: Some(1.0),
+            ..page("a record", record, 0.75, 1.1)
+        },
     ]
 }
 
-/// Prints where the time of each page goes on every server.
+/// Prints tables of where the time of each page goes, and of the commit that was measured.
 fn profiles(servers: &[Server], pages: &[Page], folder: &Path) {
+    let mut git = Command::new("git");
+    let commit = stdout_of(git.args(["describe", "--always", "--dirty"]));
+    println!("Commit {commit}.");
+    for (new, title) in [
+        (false, "A kept connection"),
+        (true, "A new connection for each request"),
+    ] {
+        profile::print(title, &columns(servers, pages, folder, new));
+    }
+}
+
+/// For each page the columns of perennial and of nginx beside it: with both logs too if there is an aim for that. A record is also
+/// beside the constant answer of actix-web.
+fn columns(servers: &[Server], pages: &[Page], folder: &Path, new: bool) -> Vec<Column> {
+    let mut columns = Vec::new();
     for page in pages {
-        for new in [false, true] {
-            let of = |server: &Server| {
-                let load = || measure(server, &page.path, new).cpu_us;
-                (server.name, profile::parts(server.pid(), folder, load))
+        let aim = if new { page.aim_new } else { page.aim };
+        let mut pairs = vec![(0, 2, aim)];
+        if page.aim_logged.is_some() && !new {
+            pairs.push((1, 3, page.aim_logged));
+        }
+        if page.aim_hello.is_some() && !new {
+            pairs.push((0, 4, page.aim_hello));
+        }
+        for (ours, theirs, aim) in pairs {
+            let (Some(ours), Some(theirs)) = (servers.get(ours), servers.get(theirs)) else {
+                continue;
             };
-            let columns: Vec<_> = servers.iter().map(of).collect();
-            let connection = if new { "new" } else { "kept" };
-            profile::print(
-                &format!("{}, {connection} connections", page.name),
-                &columns,
-            );
+            let [mine, others] = profile_pair([ours, theirs], page, folder, new);
+            let beside = columns.len() + 1;
+            columns.push(Column {
+                name: format!("{}, {}", page.name, ours.name),
+                parts: mine,
+                aim: aim.map(|aim| (beside, aim)),
+            });
+            columns.push(Column {
+                name: theirs.name.to_owned(),
+                parts: others,
+                aim: None,
+            });
         }
     }
+    columns
+}
+
+/// Where the time of a page goes on two servers, by turns: the means of some rounds.
+fn profile_pair(pair: [&Server; 2], page: &Page, folder: &Path, new: bool) -> [Parts; 2] {
+    let rounds = number("BENCH_ROUNDS", 3);
+    let mut means = [Parts::new(), Parts::new()];
+    for _ in 0..rounds {
+        for (server, mean) in pair.iter().zip(&mut means) {
+            let load = || measure(server, &page.path, new).cpu_us;
+            for (part, us) in profile::parts(server.pid(), folder, load) {
+                *mean.entry(part).or_default() += us / f64::from(rounds);
+            }
+        }
+    }
+    means
 }
 
 /// Measures one page on every server, and prints one line with the ratios.
@@ -135,13 +186,17 @@ fn row(servers: &[Server], page: &Page, new: bool) {
     }
     let times =
         |ours: usize, theirs: usize| Some(medians.get(ours)?.cpu_us / medians.get(theirs)?.cpu_us);
-    let (aim, aim_logged) = if new {
-        (page.aim_new, None)
+    let (aim, aim_logged, aim_hello) = if new {
+        (page.aim_new, None, None)
     } else {
-        (page.aim, page.aim_logged)
+        (page.aim, page.aim_logged, page.aim_hello)
     };
     print!("{}{}", ratio(times(0, 2)), ratio(times(1, 3)));
-    for (what, times, aim) in [("", times(0, 2), aim), (" logged", times(1, 3), aim_logged)] {
+    for (what, times, aim) in [
+        ("", times(0, 2), aim),
+        (" logged", times(1, 3), aim_logged),
+        (" beside actix-web", times(0, 4), aim_hello),
+    ] {
         if let (Some(times), Some(aim)) = (times, aim) {
             let verdict = if times <= aim { "met" } else { "MISSED" };
             print!("  aim{what} {aim:.2}: {verdict}");

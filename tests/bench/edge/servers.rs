@@ -27,7 +27,7 @@ pub(crate) fn start(folder: &Path) -> (Vec<Server>, String) {
     let plain = perennial("perennial", folder, "");
     let logs = folder.join("logs").display().to_string();
     let logged = format!("[logging]\naccess = true\nfile = {{ dir = '{logs}' }}\n");
-    let logged = perennial("with access log", folder, &logged);
+    let logged = perennial("both logs", folder, &logged);
     // Each daemon has its own store. Both use the first one's id, because the path must be the same on all servers.
     let location = post(plain.port, "/books", RECORD);
     let id = location.trim_start_matches("/books/");

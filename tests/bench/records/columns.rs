@@ -34,7 +34,7 @@ const QUERIED: usize = 1;
 const READY_AIM_SECONDS: f64 = 0.3;
 /// On a busy machine, a list that no index serves takes longer than it may as shipped.
 const PATIENCE: &str =
-    "[limits]\nrequest_timeout = '10m'\n[supervision.children.storage]\ndeadline = '10m'\n";
+    "[supervision.children.storage]\ndeadline = '10m'\n[limits]\nrequest_timeout = '10m'\n";
 /// A server at rest uses no more of its processor.
 const REST_SHARE: f64 = 0.01;
 
@@ -176,9 +176,11 @@ fn start_perennial(data: &Path, fields: &[&str]) -> (PathBuf, Server) {
     let config = data.with_extension("toml");
     let declared = FIELDS.map(|(field, kind)| format!("{field} = {{ type = '{kind}' }}\n"));
     let declared = declared.concat();
+    let kept = std::env::var("BENCH_KEPT_LISTS");
+    let kept = kept.map_or_else(|_| String::new(), |size| format!("kept_lists = '{size}'\n"));
     let text = format!(
         "[server]\nlisten = ['127.0.0.1:{port}']\nadmin = '127.0.0.1:{admin}'\nhandlers = 1\ndata = '{}'\n\
-         {PATIENCE}[resource.books]\nindex = {fields:?}\n[resource.books.fields]\n{declared}",
+         {PATIENCE}{kept}[resource.books]\nindex = {fields:?}\n[resource.books.fields]\n{declared}",
         data.display()
     );
     fs::write(&config, text).unwrap();

@@ -9,6 +9,7 @@
 //! | `BENCH_SECONDS`, `BENCH_ROUNDS` | the time of one measurement (1), and how often it is made (3) |
 //! | `BENCH_JSON_SERVER`, `BENCH_JSON_SERVER_RECORDS` | the path of json-server's `bin.js`, and its number of records (10000) |
 //! | `BENCH_POCKETBASE`, `BENCH_POCKETBASE_RECORDS` | the path of `pocketbase`, and its number of records (200000) |
+//! | `BENCH_KEPT_LISTS` | `limits.kept_lists` (as shipped): with `0 B` each list is read, and not only when it is asked for first |
 //! | `PERENNIAL_BINARY` | another daemon than the one that was built |
 //!
 //! A figure is microseconds of CPU time of the server's process for each request, from /proc, and in parentheses the median

@@ -17,6 +17,10 @@ const LARGE_VIEW: u64 = 16 << 20;
 const REMOVED: usize = 340;
 const REMOVED_BYTES: usize = 100_000;
 
+/// On a busy machine, a search without an index takes longer than it may as shipped.
+const PATIENCE: &str =
+    "[limits]\nrequest_timeout = \"5m\"\n[supervision.children.storage]\ndeadline = \"5m\"\n";
+
 /// Bytes that do not compress.
 fn noise(bytes: usize) -> String {
     std::iter::repeat_with(fastrand::alphanumeric)
@@ -30,7 +34,7 @@ fn stop(daemon: &mut TestDaemon) {
 }
 
 fn start(data: &Path) -> TestDaemon {
-    let mut daemon = TestDaemon::prepare_on(data, SETTINGS);
+    let mut daemon = TestDaemon::prepare_on(data, &format!("{PATIENCE}{SETTINGS}"));
     daemon.restart();
     daemon.wait_until("the store is open", |daemon| is_open(daemon.admin()));
     daemon

@@ -20,6 +20,7 @@ pub(super) struct Stderr {
 pub(super) struct Lines {
     pub(super) all: Vec<String>,
     pub(super) listening: Vec<SocketAddr>,
+    pub(super) tls: Vec<SocketAddr>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) ready: bool,
     pub(super) ended: bool,
@@ -30,6 +31,8 @@ impl Lines {
     fn add(&mut self, line: String) {
         if let Some(address) = address_after(&line, "listening on http://") {
             self.listening.push(address);
+        } else if let Some(address) = address_after(&line, "listening on https://") {
+            self.tls.push(address);
         } else if let Some(address) = address_after(&line, "admin on http://") {
             self.admin = Some(address);
         } else if line.contains("admin on unix:") {

@@ -118,8 +118,13 @@ fn a_body_that_is_not_a_json_object_is_refused_with_the_position_of_the_error() 
         }
     }
     let empty = client::send(daemon.public(), "POST", "/books", &[JSON], Some(b""));
-    let detail = "not valid JSON at line 1, column 0: EOF while parsing a value";
-    assert_problem(&empty, INVALID_JSON, "/books", detail, &Value::Null);
+    assert_problem(
+        &empty,
+        INVALID_JSON,
+        "/books",
+        "the body is empty",
+        &Value::Null,
+    );
     let latin: &[u8] = b"{\"a\":\"\xe4\"}";
     let latin = client::send(daemon.public(), "POST", "/books", &[JSON], Some(latin));
     let detail = "not valid JSON at line 1, column 7: invalid unicode code point";
@@ -162,11 +167,52 @@ fn a_body_of_an_unsupported_media_type_is_refused_with_the_supported_ones() {
         let head = [("content-type", kind)];
         let head = if kind.is_empty() { &head[..0] } else { &head };
         let answer = ask(&daemon, method, path, head, "{\"a\":1}");
-        let detail = format!("send {accepted}");
+        let sent = if kind.is_empty() {
+            "the request has no Content-Type".to_owned()
+        } else {
+            format!("the Content-Type is {kind}")
+        };
+        let detail = format!("{sent}; send {accepted}");
         assert_problem(&answer, UNSUPPORTED, path, &detail, &Value::Null);
         assert_eq!(answer.header(header), Some(accepted), "{method} {path}");
         assert!(answer.keep_alive);
     }
+}
+
+#[test]
+fn a_body_that_is_packed_or_in_another_encoding_is_refused_as_such() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (book, _) = make(&daemon, "/books", &json!({"title": "Dune"}));
+    let wide = ("content-type", "application/json; charset=utf-16");
+    let gzip = ("content-encoding", "gzip");
+    let coded = "the body is encoded with gzip; send it as it is";
+    let encoded = "JSON must be UTF-8, but the Content-Type says utf-16";
+    for (method, path) in [
+        ("POST", "/books"),
+        ("PUT", &book),
+        ("PATCH", &book),
+        ("DELETE", "/pens"),
+        ("POST", "/_batch"),
+    ] {
+        assert_refused(
+            &daemon,
+            &[(method, path, &[wide], "{}", UNSUPPORTED, encoded)],
+        );
+        let answer = ask(&daemon, method, path, &[JSON, gzip], "{}");
+        assert_problem(&answer, UNSUPPORTED, path, coded, &Value::Null);
+        assert_eq!(answer.header("accept-encoding"), Some("identity"));
+    }
+    let plain = ("content-encoding", "Identity");
+    ask(&daemon, "PATCH", &book, &[JSON, plain], "{}").expect(200);
+    for (path, body) in [
+        ("/books", "\u{feff}{\"title\":\"Emma\"}"),
+        ("/books", "\u{feff}[{\"title\":\"Sula\"}]"),
+        ("/_batch", "\u{feff}{\"ops\":[]}"),
+    ] {
+        let made = ask(&daemon, "POST", path, &[JSON], body);
+        assert!([200, 201].contains(&made.status), "{}", made.text());
+    }
+    assert_eq!(listed(&daemon, "/books", "title"), ["Dune", "Emma", "Sula"]);
 }
 
 #[test]

@@ -213,24 +213,48 @@ fn a_client_may_choose_a_counted_id_and_the_counter_goes_past_it() {
             &[("POST", "/counted", &[JSON], body, kind, detail)],
         );
     }
-    assert_eq!(
-        made(&daemon, r#"{"id":9007199254740991}"#),
-        9_007_199_254_740_991_u64
-    );
-    let none = "must be there: a record has the largest number, so there is no next one";
-    let more = json!({
-        "errors": {"id": none},
-        "violations": [{"pointer": "/id", "code": "required", "detail": none}],
-    });
-    let answer = ask(&daemon, "POST", "/counted", &[JSON], "{}");
-    assert_problem(
-        &answer,
-        VALIDATION,
-        "/counted",
-        &format!("id {none}"),
-        &more,
-    );
+    no_client_uses_up_the_numbers(&daemon);
     assert_eq!(made(&daemon, r#"{"id":22}"#), 22);
+    assert_eq!(made(&daemon, r#"{"id":23.0}"#), 23);
+    for method in ["PUT", "PATCH"] {
+        let same = ask(&daemon, method, "/counted/23", &[JSON], r#"{"id":23.0}"#);
+        assert_eq!(same.expect(200).json()["id"], 23, "{method}");
+    }
+}
+
+/// Asks for ids at the bound, and above it.
+fn no_client_uses_up_the_numbers(daemon: &TestDaemon) {
+    let large = "must be at most 9006099743113215: larger numbers are only given by the server; choose a smaller one, or leave the id out";
+    let more = json!({
+        "errors": {"id": large},
+        "violations": [{"pointer": "/id", "code": "max", "detail": large}],
+    });
+    for body in [
+        r#"{"id":9006099743113216}"#,
+        r#"{"id":9007199254740991}"#,
+        r#"{"id":"9007199254740991"}"#,
+    ] {
+        let answer = ask(daemon, "POST", "/counted", &[JSON], body);
+        let told = format!("id {large}");
+        assert_problem(&answer, VALIDATION, "/counted", &told, &more);
+        let batch = format!(
+            r#"{{"mode":"atomic","ops":[{{"method":"POST","path":"/counted","body":{body}}}]}}"#
+        );
+        for (path, body) in [("/counted", format!("[{body}]")), ("/_batch", batch)] {
+            let answer = ask(daemon, "POST", path, &[JSON], &body);
+            assert_eq!(answer.status, 422, "{path}");
+            assert!(answer.text().contains(large), "{path}: {}", answer.text());
+        }
+    }
+    let largest = 9_006_099_743_113_215_u64;
+    let chosen = json!({ "id": largest });
+    assert_eq!(daemon.post("/counted", &chosen).expect(201).json(), chosen);
+    let next = daemon.post("/counted", &json!({})).expect(201).json();
+    assert_eq!(next["id"], largest + 1);
+    let path = format!("/counted/{}", largest + 1);
+    let put = json!({"id": largest + 1, "a": 1});
+    let put_there = ask(daemon, "PUT", &path, &[JSON], &put.to_string()).expect(200);
+    assert_eq!(put_there.json(), put);
 }
 
 #[test]

@@ -20,12 +20,44 @@ fn a_method_that_is_not_allowed_is_a_405_with_those_that_are() {
         ("/books/not,an,id", ITEM, &["POST"]),
     ] {
         for method in not {
-            let answer = ask(&daemon, method, path, &[JSON], "{\"a\":1}");
-            let detail = format!("allowed here: {allow}");
-            assert_problem(&answer, NOT_ALLOWED, path, &detail, &Value::Null);
-            assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+            // Whatever else is wrong with the request.
+            let text = ("accept", "text/plain");
+            for (query, head) in [("", &[JSON][..]), ("?_fields=a&_start=x", &[JSON, text])] {
+                let url = format!("{path}{query}");
+                let answer = ask(&daemon, method, &url, head, "{\"a\":1}");
+                let detail = format!("allowed here: {allow}");
+                assert_problem(&answer, NOT_ALLOWED, path, &detail, &Value::Null);
+                assert_eq!(answer.header("allow"), Some(allow), "{method} {url}");
+            }
         }
     }
+}
+
+#[test]
+fn where_nothing_is_every_method_is_a_404_that_names_the_nearest_resource() {
+    let daemon = TestDaemon::start(RESOURCES);
+    for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+        for path in ["/boks", "/boks/1", "/boks/"] {
+            let answer = ask(&daemon, method, path, &[JSON], "{}").expect(404).json();
+            let detail = "there is nothing here; did you mean /books?";
+            assert_eq!(answer["detail"], detail, "{method} {path}");
+        }
+        let answer = ask(&daemon, method, "/nothing-like-it", &[JSON], "{}");
+        assert_eq!(answer.expect_problem(404), "not_found");
+    }
+    ask(&daemon, "OPTIONS", "/boks", &[], "").expect(204);
+}
+
+#[test]
+fn a_slash_behind_the_path_of_a_record_means_nothing() {
+    let daemon = TestDaemon::start(RESOURCES);
+    let (book, etag) = make(&daemon, "/books", &json!({"title": "Dune"}));
+    let same = format!("{book}/");
+    assert_eq!(daemon.get(&same).expect(200).header("etag"), Some(&*etag));
+    ask(&daemon, "PATCH", &same, &[JSON], "{\"a\":1}").expect(200);
+    daemon.get(&format!("{book}/_history/")).expect(200);
+    ask(&daemon, "DELETE", &same, &[], "").expect(200);
+    daemon.get(&book).expect(404);
 }
 
 #[test]

@@ -48,6 +48,7 @@ fn no_record_is_lost_where_a_list_is_cut() {
         ("_limit=3&_after=", 0..12, &[3, 3, 3, 3]),
         ("_sort=author.born&_limit=100", 0..12, &[5, 5, 2]),
         ("range=[2,8]", 2..9, &[5, 2]),
+        ("range=[2.0,8.0]", 2..9, &[5, 2]),
         ("n=0&n=1&n=2&_limit=5&_after=", 0..12, &[5, 5, 2]),
     ] {
         let (mut path, mut seen, mut lengths) = (format!("/books?{query}"), Vec::new(), Vec::new());

@@ -70,6 +70,9 @@ fn one_group_of_several_must_hold() {
             true,
         ),
         (r#"{"id":[]}"#, false),
+        (r#"{"q":[]}"#, true),
+        (r#"{"or":[{"q":"none of it"},{"year":1965}]}"#, true),
+        (r#"{"and":[{"q":"none of it"}]}"#, false),
         (r#"{"year":[null,1965]}"#, true),
         (r#"{"year":[null,1966]}"#, false),
     ] {
@@ -80,6 +83,64 @@ fn one_group_of_several_must_hold() {
     }
     let missing = r#"filter={"year":[null,1966]}"#;
     assert!(matches(&Schema::Any, missing, json!({})));
+    // A group without conditions selects every record, which a change of all that match refuses.
+    let all = r#"filter={"or":[{"year":1},{}]}"#;
+    let all = ListQuery::of_change(all, &Schema::Any, Handling::Strict);
+    assert!(all.unwrap().selects_all());
+}
+
+#[test]
+fn an_object_stands_only_where_a_value_may_have_members() {
+    let Schema::Fields(mut fields) = typed() else {
+        panic!("fields are declared")
+    };
+    fields.additional = true;
+    let open = Schema::Fields(fields);
+    let is_taken = |filter: &str, schema: &Schema| {
+        let [top, group] = [filter.to_owned(), format!(r#"{{"or":[{filter}]}}"#)];
+        let taken = [top, group].map(|filter| strict(&format!("filter={filter}"), schema).is_ok());
+        assert_eq!(taken[0], taken[1], "{filter} is the same in a group");
+        taken[0]
+    };
+    for object in ["{}", r#"{"x":1}"#] {
+        for name in ["id", "id:eq", "q", "or", "and"] {
+            for schema in [&Schema::Any, &open, &typed()] {
+                assert!(
+                    !is_taken(&format!(r#"{{"{name}":{object}}}"#), schema),
+                    "{name}"
+                );
+            }
+        }
+        for name in [
+            "title",
+            "title_like",
+            "price",
+            "seen_gte",
+            "tags",
+            "author_ne",
+        ] {
+            for schema in [&open, &typed()] {
+                assert!(
+                    !is_taken(&format!(r#"{{"{name}":{object}}}"#), schema),
+                    "{name}"
+                );
+            }
+        }
+        assert!(is_taken(&format!(r#"{{"any":{object}}}"#), &Schema::Any));
+        assert!(is_taken(&format!(r#"{{"meta":{object}}}"#), &typed()));
+    }
+    assert!(is_taken(r#"{"author":{"name":"x"}}"#, &typed()));
+    assert!(!is_taken(r#"{"other":{}}"#, &typed()));
+    let refused = strict(r#"filter={"or":[{"id":{"x":1}}]}"#, &Schema::Any).map(|_| ());
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "id must be a value or an array of values, not \"{\\\"x\\\":1}\""
+    );
+    for value in ["1", "null", r#"{"year":1}"#, "[1]"] {
+        let refused = strict(&format!(r#"filter={{"or":{value}}}"#), &Schema::Any).map(|_| ());
+        let told = refused.unwrap_err().to_string();
+        assert!(told.starts_with("or must be an array of filters"), "{told}");
+    }
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn each_type_is_compared_as_its_values_are() {
         ("day_like=2026", true),
         (&upper, true),
         ("state=draft", true),
-        ("state=unknown", false),
+        ("state=done", false),
         ("state_ne=done", true),
         ("state_like=DRA", true),
         ("size=10.0", true),
@@ -110,9 +110,23 @@ fn each_type_is_compared_as_its_values_are() {
             "key=x",
             "key must be a UUID in small letters such as 0193b3a4-5c1e-7d2f-8a90-1b2c3d4e5f60, not \"x\"",
         ),
+        ("size=big", "size must be one of 1, 10, not \"big\""),
+        ("size=2", "size must be one of 1, 10, not \"2\""),
         (
-            "size=big",
-            "size must be one of the values of the field, not \"big\"",
+            "size=1&size:in=10,2",
+            "size must be one of 1, 10, not \"2\"",
+        ),
+        (
+            "size_gte=big",
+            "size_gte must be one of the values of the field, not \"big\"",
+        ),
+        (
+            "state_ne=dnoe",
+            "state_ne must be one of \"draft\", \"done\", not \"dnoe\"",
+        ),
+        (
+            "filter={\"state\":[\"draft\",\"\"]}",
+            "state must be one of \"draft\", \"done\", not \"\"",
         ),
         (
             "shelf=a%20b",

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use futures_util::future::{join, join_all};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use super::declaring::at_most;
 use super::indexing::{create, id, object, refused};
 use super::message::StoreMessage;
+use super::random_steps::{RuleStep, play_all, rule_steps};
 use super::*;
 use crate::record::Absent;
 use crate::storage::{PreparedResources, Resources, ResourcesFault};
@@ -151,7 +151,7 @@ fn what_is_only_tried_does_not_stand_against_unique() {
         };
         let tried = store.write_batch(tried).await.unwrap().results;
         assert!(tried.iter().all(Result::is_ok));
-        let candidate = store.holder.candidate.load_full().unwrap();
+        let candidate = store.holder.resources.candidate.load_full().unwrap();
         assert!(!candidate.noted_too_many());
         assert_eq!(store.adopt(prepared.unwrap()).await, Ok(()));
         running.stop().await;
@@ -250,41 +250,13 @@ fn an_index_that_cannot_be_built_refuses_unique() {
     });
 }
 
-/// The values that one client gives to its records, one after the other: the number of a record, and its `n` unless it is deleted.
-type ClientWrites = Vec<(usize, Option<u32>)>;
+/// A write of a client: the number of its record, and the `n` that it gets unless it is deleted.
+type RecordWrite = (usize, Option<u32>);
 
-#[derive(Debug, Clone)]
-struct UniqueStep {
-    unique: bool,
-    clients: Vec<ClientWrites>,
-    /// The number of times that the comparison waits.
-    held: u32,
-    dies: Option<&'static str>,
-}
-
-fn steps() -> impl Strategy<Value = Vec<UniqueStep>> {
+fn steps() -> impl Strategy<Value = Vec<RuleStep<RecordWrite>>> {
     // Few values, so that some clash and some do not.
     let write = (0_usize..3, prop::option::weighted(0.8, 1_u32..40));
-    let client = prop::collection::vec(write, 0..8);
-    let points = vec![
-        "writer.message",
-        "writer.before_view",
-        "writer.declaring",
-        "writer.after_view",
-    ];
-    let step = (
-        prop::bool::weighted(0.7),
-        prop::collection::vec(client, 1..5),
-        prop_oneof![Just(0_u32), 1_u32..20],
-        prop::option::weighted(0.2, prop::sample::select(points)),
-    );
-    let step = step.prop_map(|(unique, clients, held, dies)| UniqueStep {
-        unique,
-        clients,
-        held,
-        dies,
-    });
-    prop::collection::vec(step, 1..6)
+    rule_steps(write)
 }
 
 /// Whether two records had the same value.
@@ -299,7 +271,7 @@ type Clients = BTreeMap<String, u32>;
 async fn client_writes(
     store: &SledStore,
     client: usize,
-    writes: &ClientWrites,
+    writes: &[RecordWrite],
 ) -> Vec<(String, Option<u32>)> {
     let mut done = Vec::new();
     for (record, n) in writes {
@@ -317,7 +289,7 @@ async fn client_writes(
     done
 }
 
-async fn play(steps: Vec<UniqueStep>) {
+async fn play(steps: Vec<RuleStep<RecordWrite>>) {
     let folder = tempfile::tempdir().unwrap();
     let faults = Faults::armed();
     // Records that nobody writes, with other values.
@@ -342,7 +314,7 @@ async fn play(steps: Vec<UniqueStep>) {
         for (name, n) in &stored {
             has(name, *n);
         }
-        let wanted = books(folder.path(), step.unique);
+        let wanted = books(folder.path(), step.rule);
         let clients = step.clients.iter().enumerate();
         let clients = clients.map(|(client, writes)| client_writes(store, client, writes));
         let (changed, done) = join(store.declare(&wanted), join_all(clients)).await;
@@ -358,9 +330,9 @@ async fn play(steps: Vec<UniqueStep>) {
             }
         }
         match changed {
-            Ok(()) => unique = step.unique,
+            Ok(()) => unique = step.rule,
             Err(ResourcesFault::Misfits(found)) => {
-                assert!(step.unique && twice(&had), "{found:?}");
+                assert!(step.rule && twice(&had), "{found:?}");
             }
             Err(error) => assert!(died || twice(&had), "{error:?}"),
         }
@@ -392,14 +364,5 @@ async fn play(steps: Vec<UniqueStep>) {
 
 #[test]
 fn whatever_is_written_meanwhile_unique_is_refused_or_no_two_records_have_the_same_value() {
-    let config = Config {
-        cases: 32,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let tried = TestRunner::new(config).run(&steps(), |steps| {
-        run(play(steps));
-        Ok(())
-    });
-    tried.unwrap_or_else(|failure| panic!("{failure}"));
+    play_all(32, steps(), play);
 }

@@ -42,9 +42,9 @@ fn only_records_that_are_stored_when_a_candidate_is_adopted_stand_against_it() {
         let gone = store.create(books, book(7), None).await.unwrap();
         store.delete(books, &gone.id).await.unwrap();
         // Nor does one whose commit failed, so that it is not stored.
-        let candidate = store.holder.candidate.load_full().unwrap();
+        let candidate = store.holder.resources.candidate.load_full().unwrap();
         let failed = RecordId::from_uuid(uuid::Uuid::now_v7());
-        candidate.note("books", books, &failed, br#"{"n":77}"#);
+        candidate.note_misfit(books, &failed);
         store.adopt(prepared).await.unwrap();
         assert_eq!(store.resources(), narrow());
         running.stop().await;
@@ -59,10 +59,10 @@ fn more_records_than_are_noted_overtake_a_candidate_even_if_all_that_are_noted_w
         let store = &running.store;
         let books = store.collection("books").unwrap();
         let prepared = store.prepared(&narrow()).await.unwrap();
-        let candidate = store.holder.candidate.load_full().unwrap();
+        let candidate = store.holder.resources.candidate.load_full().unwrap();
         for _ in 0..1001 {
             let id = RecordId::from_uuid(uuid::Uuid::now_v7());
-            candidate.note("books", books, &id, br#"{"n":9}"#);
+            candidate.note_misfit(books, &id);
         }
         assert_eq!(store.adopt(prepared).await, Err(ResourcesFault::Overtaken));
         assert_eq!(store.resources(), wide());
@@ -89,7 +89,7 @@ fn writes_that_are_only_tried_do_not_count_against_a_candidate() {
         };
         let tried = store.write_batch(batch).await.unwrap().results;
         assert!(tried.iter().all(Result::is_ok));
-        let candidate = store.holder.candidate.load_full().unwrap();
+        let candidate = store.holder.resources.candidate.load_full().unwrap();
         assert!(!candidate.noted_too_many());
         assert_eq!(store.adopt(prepared).await, Ok(()));
         running.stop().await;

@@ -2,8 +2,8 @@
 
 use futures_util::future::{join, join_all};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
+use super::random_steps::play_all;
 use super::*;
 use crate::record::{Bounds, Field, FieldType};
 use crate::storage::{PreparedResources, Resources, ResourcesFault};
@@ -171,6 +171,28 @@ fn rules_that_stored_records_break_are_refused_and_nothing_changes() {
             .declare(&declared(&[("books", Some(6))]))
             .await
             .unwrap_err();
+        // Those that break one rule already count if they break a new one.
+        let mut longer = declared(&[("books", Some(7))]);
+        let isbn = Field {
+            required: true,
+            ..Field::new("isbn", FieldType::Boolean)
+        };
+        let mut fields = match &*at_most(7) {
+            Schema::Fields(fields) => fields.list.clone(),
+            Schema::Any => Vec::new(),
+        };
+        fields.push(isbn);
+        longer.get_mut("books").unwrap().schema = Arc::new(Schema::from(fields));
+        let refused = running
+            .store
+            .declare(&longer)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("isbn must be there: 6 records"),
+            "{refused}"
+        );
         let mut other = declared(&[("books", Some(7))]);
         other.get_mut("books").unwrap().ids = IdScheme::Client;
         running.store.declare(&other).await.unwrap();
@@ -376,14 +398,5 @@ async fn play(steps: Vec<DeclaringStep>) {
 
 #[test]
 fn whatever_is_declared_while_records_are_written_no_record_is_lost_or_breaks_a_rule() {
-    let config = Config {
-        cases: 24,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let tried = TestRunner::new(config).run(&steps(), |steps| {
-        run(play(steps));
-        Ok(())
-    });
-    tried.unwrap_or_else(|failure| panic!("{failure}"));
+    play_all(24, steps(), play);
 }

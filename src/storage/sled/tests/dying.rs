@@ -1,4 +1,4 @@
-//! What callers get while the writer dies, a flush fails or hangs, or a value is damaged: each acknowledged write once, and
+//! Tests of what callers get while the writer dies, a flush fails or hangs, or a value is damaged: each acknowledged write once, and
 //! nothing that a power cut could take back.
 
 use std::collections::BTreeSet;
@@ -193,7 +193,7 @@ fn a_write_of_which_nothing_was_written_is_refused_as_such() {
         store.create(BOOKS, book(0), None).await.unwrap();
         // No new file can be made, so the second attempt fails, too, and so do all later ones.
         let new = folder.path().join("journal/new");
-        std::fs::create_dir(&new).unwrap();
+        std::fs::create_dir_all(new.join("of somebody")).unwrap();
         faults.arm(FAILING_SYNC, 1);
         let unknown = store.create(BOOKS, book(1), None).await;
         assert_eq!(unknown, Err(StoreError::OutcomeUnknown));
@@ -203,7 +203,7 @@ fn a_write_of_which_nothing_was_written_is_refused_as_such() {
             assert!(unready(&refused), "{refused}");
             tokio::task::yield_now().await;
         }
-        std::fs::remove_dir(&new).unwrap();
+        std::fs::remove_dir_all(&new).unwrap();
         let second = create_when_it_works(&running, 3).await;
         assert_eq!(second.revision.0, 2);
         assert_eq!(running.all().await.len(), 2);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::find::QueryLook;
+use super::super::query_look::QueryLook;
 use super::super::scan::ScanSource;
 use super::indexing::{create, id, refused};
 use super::*;
@@ -284,7 +284,7 @@ fn an_index_that_is_removed_while_it_is_read_loses_no_record() {
         memory.scan_held.store(true, Ordering::SeqCst);
         let (names, set) = (vec![index], IndexSet::Part(part));
         let source = (ScanSource::Set { names, set }, Unserved::default());
-        let scan = store.scan(BOOKS, source, selection, Selection::visit);
+        let scan = store.scan(BOOKS, source, selection);
         let remove = async {
             while !memory.scan_waits.load(Ordering::SeqCst) {
                 tokio::time::sleep(Duration::from_millis(1)).await;

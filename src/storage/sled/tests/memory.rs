@@ -182,6 +182,10 @@ impl Opener for MemoryOpener {
         !self.0.keyspaces.lock().is_empty()
     }
 
+    fn is_removed(&self) -> bool {
+        false
+    }
+
     fn open(&self, collections: &[String]) -> Result<Box<dyn Engine>, OpenFault> {
         Ok(Box::new(MemoryEngine::new(
             Arc::clone(&self.0),
@@ -204,7 +208,17 @@ impl Opener for MemoryOpener {
         Ok(())
     }
 
+    fn choose(&self) {}
+
     fn tidy(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn open_copy(&self) -> Result<Box<dyn Engine>, OpenFault> {
+        self.open(&[])
+    }
+
+    fn remove_copy(&self) -> io::Result<()> {
         Ok(())
     }
 

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use serde_json::{Value, json};
 
-use super::super::matching::FoundIds;
 use super::*;
 use crate::record::{Absent, Handling, MatchingChange, RecordFilter, RecordPatch, Schema};
+use crate::storage::FoundIds;
 use expected::{Expected, outcome, shown};
 
 const POINTS: [&str; 5] = [

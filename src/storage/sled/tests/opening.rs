@@ -4,18 +4,18 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use super::super::checked::{Checked, SCHEMA, SCHEMA_KEY};
+use super::super::checked::Checked;
 use super::super::data_check::check_data;
 use super::super::database::SledEngine;
-use super::super::engine::{Engine as _, Group};
+use super::super::engine::Engine as _;
 use super::super::replay::Replay;
-use super::super::stored_record::StoredRecord;
 use super::compaction::copy;
 use super::*;
 use crate::incidents::IncidentKind;
 use crate::record::Record;
-use crate::storage::journal::{JournalChange, JournalEffect, Marks, MarksFound, StoreId};
-use crate::storage::{Moment, restore_folder};
+use crate::storage::journal::{
+    JournalChange, JournalEffect, MARK_FILES, Marks, MarksFound, StoreId,
+};
 use crate::supervision::MessageId;
 
 /// The number of records that are made: enough for several segments.
@@ -80,11 +80,17 @@ pub(super) fn flip(path: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
+pub(super) fn no_marks(data: &Path) {
+    for name in MARK_FILES {
+        fs::remove_file(data.join(name)).unwrap();
+    }
+}
+
 /// A name, and what is done to the files of a store.
-type Damage = (&'static str, fn(&Path));
+pub(super) type Damage = (&'static str, fn(&Path));
 
 /// Kinds of damage to a store that was not closed in order.
-const DAMAGES: [Damage; 12] = [
+const DAMAGES: [Damage; 14] = [
     ("nothing", |_| {}),
     ("the view is gone", |data| {
         fs::remove_dir_all(data.join("view")).unwrap();
@@ -105,6 +111,10 @@ const DAMAGES: [Damage; 12] = [
     ("the marks are gone", |data| {
         fs::remove_file(data.join("marks")).unwrap();
     }),
+    ("the copy of the marks is gone", |data| {
+        fs::remove_file(data.join("marks-copy")).unwrap();
+    }),
+    ("all marks are gone", no_marks),
     ("the marks are another store's", |data| {
         let MarksFound::Found { mut mark, .. } = Marks::read(data).unwrap() else {
             panic!("no marks");
@@ -149,7 +159,7 @@ fn any_one_damage_is_healed_from_the_other_copy() {
                 "nothing",
                 "the view is gone",
                 "the view is cut",
-                "the marks are another store's",
+                "the copy of the marks is gone",
             ];
             let is_found = !unseen.contains(&name);
             assert!(
@@ -279,10 +289,7 @@ fn what_no_copy_has_is_refused_by_its_numbers_and_nothing_is_changed() {
         fs::remove_dir_all(folder.path().join("view")).unwrap();
         let last = segments(folder.path()).pop().unwrap();
         flip(&last, used(&last) - 5);
-        let before: Vec<_> = segments(folder.path())
-            .iter()
-            .map(|path| fs::read(path).unwrap())
-            .collect();
+        refusals::assert_refused(folder.path(), "the changes 165 to 165 were acknowledged");
         let (store, _spec) = on_sled(folder.path(), &Faults::none());
         assert!(
             store
@@ -291,16 +298,6 @@ fn what_no_copy_has_is_refused_by_its_numbers_and_nothing_is_changed() {
                 .is_none()
         );
         assert_eq!(store.refusal(), None, "the rest is served without it");
-        let refusal = store.holder.refusal().unwrap().text;
-        assert!(
-            refusal.contains("the changes 165 to 165 were acknowledged"),
-            "{refusal}"
-        );
-        let after: Vec<_> = segments(folder.path())
-            .iter()
-            .map(|path| fs::read(path).unwrap())
-            .collect();
-        assert_eq!(before, after);
         let answer = store.get(BOOKS, &RecordId::Number(1)).await;
         let told = matches!(answer, Err(StoreError::Unready { .. }));
         assert!(told, "at once: {answer:?}");
@@ -323,7 +320,7 @@ fn a_folder_that_is_moved_away_is_not_replaced_by_an_empty_store() {
         assert!(!running.store.ready());
         let trouble = running.store.trouble().unwrap();
         assert!(trouble.contains("put the folder back"), "{trouble}");
-        drop(fs::remove_dir_all(&data));
+        assert!(!data.exists(), "nothing is made in its place");
         fs::rename(&away, &data).unwrap();
         let limit = Duration::from_secs(30);
         running
@@ -335,98 +332,6 @@ fn a_folder_that_is_moved_away_is_not_replaced_by_an_empty_store() {
         assert_eq!(running.all().await, [first, second]);
         running.stop().await;
     });
-}
-
-#[test]
-fn a_store_of_the_format_before_is_taken_over() {
-    run(async {
-        let folder = tempfile::tempdir().unwrap();
-        let old = SledEngine::open(&folder.path().join("sled"), 1 << 20, &names()).unwrap();
-        let mut group = Group::default();
-        for n in 1..=20_u64 {
-            let record = StoredRecord {
-                seq: n,
-                created_ms: n,
-                updated_ms: n,
-                json: format!("{{\"n\":{n}}}").into(),
-            };
-            let key = RecordId::Number(n).key().into_owned();
-            group.put(Keyspace::Records(BOOKS), key, record.encode());
-        }
-        group.put(Keyspace::Meta, &b"schema"[..], 2_u32.to_be_bytes().to_vec());
-        group.put(
-            Keyspace::Meta,
-            &b"last_seq"[..],
-            20_u64.to_be_bytes().to_vec(),
-        );
-        group.put(
-            Keyspace::Meta,
-            &b"next/books"[..],
-            31_u64.to_be_bytes().to_vec(),
-        );
-        old.commit(&group).unwrap();
-        old.flush().unwrap();
-        drop(old);
-        let running = Running::on_sled(folder.path(), &Faults::none()).await;
-        let records = running.all().await;
-        assert_eq!(records.len(), 20);
-        assert_eq!(records[4].revision.0, 5);
-        running.stop().await;
-        assert!(!folder.path().join("sled").exists(), "moved aside");
-        let running = Running::on_sled(folder.path(), &Faults::none()).await;
-        assert_eq!(running.all().await, records);
-        running.stop().await;
-    });
-}
-
-/// An older release must not use a view whose indexes it would not keep.
-#[test]
-fn a_view_of_the_version_before_gets_the_version_that_has_indexes() {
-    let ways: [Damage; 2] = [
-        ("nothing", |_| {}),
-        ("the last change is damaged", |data| {
-            let last = segments(data).pop().unwrap();
-            flip(&last, used(&last) - 5);
-        }),
-    ];
-    for (name, damage) in ways {
-        run(async move {
-            let folder = tempfile::tempdir().unwrap();
-            let records = make(folder.path()).await;
-            let snapshots =
-                || fs::read_dir(folder.path().join("snapshots")).map_or(0, Iterator::count);
-            assert_eq!(snapshots(), 0);
-            let view = folder.path().join("view");
-            let open = || SledEngine::open(&view, 1 << 20, &names()).unwrap();
-            let engine = open();
-            let mut group = Group::default();
-            group.put(Keyspace::Meta, SCHEMA_KEY, 3_u32.to_be_bytes().to_vec());
-            engine.commit(&group).unwrap();
-            engine.flush().unwrap();
-            drop(engine);
-            damage(folder.path());
-            let settings = indexed(folder.path(), &["n"]);
-            let running =
-                Running::start(sled_with(folder.path(), &settings, &Faults::none())).await;
-            assert_eq!(running.all().await, records, "{name}");
-            running.store.assert_indexes().await;
-            running.stop().await;
-            assert!(snapshots() > 0, "{name}: a snapshot comes before the step");
-            // Back to the moment before: by the snapshot, without what came after it.
-            let last = records
-                .iter()
-                .map(|record| record.revision.0)
-                .max()
-                .unwrap();
-            let back = tempfile::tempdir().unwrap();
-            restore_folder(folder.path(), Moment::Change(last), back.path()).unwrap();
-            let taken_back = Running::on_sled(back.path(), &Faults::none()).await;
-            assert_eq!(taken_back.all().await, records, "{name}");
-            taken_back.stop().await;
-            let version = open().get(Keyspace::Meta, SCHEMA_KEY).unwrap();
-            assert_eq!(version.unwrap()[..], SCHEMA.to_be_bytes(), "{name}");
-        });
-    }
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn damaged_files_are_moved_aside_when_they_are_superfluous() {
         let running = Running::on_sled(folder.path(), &Faults::none()).await;
         churn(&running, || snapshots(folder.path()).len() > 1).await;
         // A snapshot that is being made could remove the file that is damaged below.
-        while !running.store.holder.snapshotting.begin() {
+        while !running.store.holder.journal.snapshotting.begin() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         running.stop().await;
@@ -95,6 +95,30 @@ fn damaged_files_are_moved_aside_when_they_are_superfluous() {
     });
 }
 
+/// Else an index would still have a record that the group removes, and the look for it would take that for damage.
+#[test]
+fn a_group_is_shown_to_readers_of_one_record_only_while_readers_of_several_wait() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::on_sled(folder.path(), &Faults::none()).await;
+        running.store.create(BOOKS, book(1), None).await.unwrap();
+        let holder = &running.store.holder;
+        let (open, checked) = holder.engine.open().unwrap();
+        let is_quiet = || holder.readers.between_groups(&open, || ()).is_some();
+        assert!(is_quiet());
+        let mut shown = false;
+        holder.readers.group_begins(&checked, || {
+            assert!(!is_quiet(), "the group was shown too early");
+            shown = true;
+        });
+        assert!(shown && !is_quiet());
+        holder.readers.group_ends();
+        assert!(is_quiet());
+        drop(open);
+        running.stop().await;
+    });
+}
+
 /// A writer that is never idle would otherwise keep every snapshot from being made.
 #[test]
 fn records_are_read_beside_a_writer_that_is_never_idle() {
@@ -104,7 +128,7 @@ fn records_are_read_beside_a_writer_that_is_never_idle() {
         let made = running.store.create(BOOKS, book(1), None).await.unwrap();
         let holder = &running.store.holder;
         let (open, checked) = holder.engine.open().unwrap();
-        holder.readers.group_begins(&checked);
+        holder.readers.group_begins(&checked, || ());
         let chunk = |era| page::chunk(holder, era, BOOKS, &mut Vec::new()).unwrap();
         let found = chunk(open.era).expect("the store is open");
         assert_eq!(found[0].1.json, made.json);

@@ -79,7 +79,7 @@ fn two_writes_get_no_value_that_is_unique_while_its_index_is_built() {
         *memory.failing_reads.lock() = Some(Errno::IO.raw_os_error());
         // A start does not compare what it declares.
         let names = store.holder.look(|open| open.engine.collections()).unwrap();
-        let known = &store.holder.known;
+        let known = &store.holder.resources.known;
         known.rcu(|known| known.with(&names, &wanted));
         // They arrive together, right after the declaration.
         let (x, y) = tokio::join!(

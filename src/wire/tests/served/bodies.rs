@@ -38,6 +38,29 @@ fn a_body_that_stalls_ends_its_connection() {
     });
 }
 
+/// The client is told so, since it could send its next request on the connection (RFC 9112 section 9.6).
+#[test]
+fn a_body_that_is_too_slow_ends_its_connection_with_a_word() {
+    run(async {
+        let served = Served::stage().await;
+        let mut client = served.client().await;
+        let head = head("POST", "/read", "content-length: 99\r\n");
+        client.send(head.as_bytes()).await;
+        // No pause is as long as one may be, and together they are longer than the request may take.
+        let send = async {
+            for _ in 0..12 {
+                client.send(b"x").await;
+                tokio::time::sleep(LIMITS.stall_timeout / 4).await;
+            }
+        };
+        send.await;
+        let reply = client.reply(false).await;
+        assert_eq!((reply.status, reply.code().as_str()), (408, "body_timeout"));
+        assert_eq!(reply.header("connection"), Some("close"));
+        client.closed().await;
+    });
+}
+
 /// Answers with the number of turns that another task had while a body was read.
 struct TurnsOfAnother(Arc<AtomicUsize>);
 

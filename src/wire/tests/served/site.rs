@@ -80,11 +80,11 @@ impl ServedSite {
                 ("/", Target::Files(root)),
                 (
                     "/books",
-                    Target::Resource(ResourceTarget::new(
+                    Target::Resource(Box::new(ResourceTarget::new(
                         CollectionId(0),
                         "books",
                         ResourceSettings::at("/books"),
-                    )),
+                    ))),
                 ),
             ]
             .map(|(path, target)| Route::plain(path, target)),
@@ -93,6 +93,7 @@ impl ServedSite {
         let site = api::Site {
             routes: Arc::new(routes),
             files,
+            lists: api::KeptLists::new(limits.kept_lists),
             feeds: api::Feeds::new(Arc::<dyn storage::Store>::clone(&store)),
             store,
             counters: Arc::clone(&counters),

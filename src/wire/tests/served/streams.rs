@@ -127,6 +127,29 @@ fn too_many_headers_or_trailers_are_refused_on_their_stream_alone() {
 }
 
 #[test]
+fn a_trailer_that_tells_the_length_is_refused_on_its_stream_alone() {
+    run(async {
+        let served = Served::stage().await;
+        let mut client = FrameClient::connect(&served, &[]).await;
+        for (stream, name, wanted) in [(1, "content-length", 400), (3, "x-sum", 200)] {
+            let request = [
+                frame(HEADERS, END_HEADERS, stream, &block("POST", "/read")),
+                frame(DATA, 0, stream, b"body"),
+                frame(
+                    HEADERS,
+                    END_HEADERS | END_STREAM,
+                    stream,
+                    &fields(&[(name, "4")]),
+                ),
+            ];
+            client.send(&request.concat()).await;
+            assert_eq!(client.answer(stream).await, wanted, "{name}");
+        }
+        assert_eq!(served.counters.faults(), 1);
+    });
+}
+
+#[test]
 fn a_body_that_comes_after_the_answer_is_read_and_the_stream_is_not_reset() {
     run(async {
         let served = Served::stage().await;
@@ -304,8 +327,8 @@ fn streams_without_a_window_hold_up_no_other() {
     });
 }
 
-/// What was read of files and is not taken has a bound for each connection, and one for all together. Past that, pieces are
-/// small, and all is sent all the same.
+/// The bytes that were read of files and are not taken have a bound for each connection, and one for all together. Past that,
+/// pieces are small, and all is sent all the same.
 #[test]
 fn unread_files_hold_little_and_are_sent_whole() {
     const UNREAD: usize = 20;
@@ -388,10 +411,10 @@ fn many_heads_and_bodies_in_one_write_are_all_answered() {
     });
 }
 
-/// Where very many requests wait for their answers, those of a connection are begun few at a time, and none waits for long.
+/// If very many requests wait for their answers, those of a connection are begun few at a time, and none waits for long.
 #[test]
 fn a_busy_thread_begins_few_requests_of_a_connection_at_a_time() {
-    const BUSY: i64 = 2048;
+    const BUSY: i64 = 512;
     const CLIENTS: i64 = 22;
     const STREAMS: i64 = 100;
     run(async {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::frames::{DATA, FrameClient, get, window};
+use super::frames::{
+    DATA, END_HEADERS, END_STREAM, FrameClient, HEADERS, RST_STREAM, block, field, frame, get,
+    window,
+};
 use super::site::ServedSite;
-use super::{LIMITS, LimitSettings, read, run};
+use super::{LIMITS, LimitSettings, Served, Stage, read, run};
 
 const PATIENT: LimitSettings = LimitSettings {
     stall_timeout: Duration::from_secs(10),
@@ -64,5 +67,50 @@ fn many_answers_at_a_time_all_come() {
                 ended += u32::from(frame.kind == DATA && frame.ends_stream());
             }
         }
+    });
+}
+
+/// While many bytes of heads wait for their answers, further requests are refused after a moment, and the connection is read.
+#[test]
+fn large_heads_that_are_not_answered_are_few_and_hold_up_nothing() {
+    const REQUESTS: u32 = 60;
+    const REFUSED_STREAM: u32 = 7;
+    const CANCEL: u32 = 8;
+    run(async {
+        let limits = LimitSettings {
+            head_bytes: 16 * 1024,
+            request_timeout: Duration::from_secs(60),
+            ..LIMITS
+        };
+        let served = Served::with(Stage, limits).await;
+        let mut client = FrameClient::connect(&served, &[]).await;
+        let large: Vec<u8> = (0..60).flat_map(|_| field("x", &"v".repeat(120))).collect();
+        let flags = END_STREAM | END_HEADERS;
+        for number in 0..REQUESTS {
+            let head = [block("GET", "/hang"), large.clone()].concat();
+            client
+                .send(&frame(HEADERS, flags, 2 * number + 1, &head))
+                .await;
+        }
+        let mut refused = Vec::new();
+        let begun = || u32::try_from(served.metrics.in_flight()).unwrap();
+        while u32::try_from(refused.len()).unwrap() + begun() < REQUESTS {
+            let reset = client.find(RST_STREAM).await;
+            assert_eq!(reset.number(0), REFUSED_STREAM);
+            refused.push(reset.stream);
+        }
+        // 128 KiB of heads with about 7.5 KB each.
+        assert!((15..=19).contains(&begun()), "{}", begun());
+        assert_eq!(
+            read(&served.counters.heads_full),
+            u64::try_from(refused.len()).unwrap()
+        );
+        assert!(client.until_now().await.is_empty(), "it is read");
+        for number in 0..begun() {
+            let cancel = frame(RST_STREAM, 0, 2 * number + 1, &CANCEL.to_be_bytes());
+            client.send(&cancel).await;
+        }
+        client.send(&get(2 * REQUESTS + 1, "/now")).await;
+        assert_eq!(client.answer(2 * REQUESTS + 1).await, 200);
     });
 }

@@ -16,7 +16,7 @@ pub(super) struct Expected {
     given: u64,
 }
 
-/// What is compared of the answer to a write: what it did, and to which records.
+/// The part of the answer to a write that is compared: what it did, and to which records.
 pub(super) type Outcome = Result<(&'static str, Vec<Shown>), CommandError>;
 /// Id, revision, members.
 pub(super) type Shown = (RecordId, u64, Value);

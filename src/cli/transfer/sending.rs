@@ -1,8 +1,10 @@
 //! Sends parcels of rows to the daemon, one after the other, and keeps the state of the import.
 //!
-//! Whether a parcel whose answer is missing was taken, the daemon knows from its log: the parcel is sent again with the change
+//! If the answer to a parcel is missing, the parcel is sent again, and the daemon finds out from its log of changes whether it was taken:
+//! it is sent with the change
 //! before it. So is the first parcel of an import that goes on, and those after it as long as they turn out to have been taken.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +18,8 @@ use super::meter::Meter;
 use super::records_path;
 use super::rows_in::RowsSent;
 use super::seen_rows::SeenRows;
-use crate::admin::ParcelDone;
+use super::waiting::{WaitingRow, WaitingRows, parcel_of};
+use crate::admin::{ParcelDone, RefusedLine};
 use crate::cli::admin_client::{AdminAnswer, AdminClient, ClientError};
 use crate::cli::say;
 use crate::num::as_u64;
@@ -31,16 +34,16 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Rows on their way to the daemon.
 #[derive(Debug, Default)]
-pub(super) struct Shipment {
+pub(super) struct RowParcel {
     pub(super) resource: String,
     /// A line of JSON for each row; an empty one for a row that is not sent.
     pub(super) body: Vec<u8>,
-    pub(super) rows: Vec<ShippedRow>,
+    pub(super) rows: Vec<ParcelRow>,
 }
 
-/// A row of a shipment.
+/// A row of a parcel.
 #[derive(Debug)]
-pub(super) struct ShippedRow {
+pub(super) struct ParcelRow {
     /// Its line in the file.
     pub(super) line: u64,
     pub(super) fate: RowFate,
@@ -59,7 +62,7 @@ pub(super) enum RowFate {
     IsIn,
 }
 
-impl Shipment {
+impl RowParcel {
     /// The rows that the daemon gets, if there are any.
     fn sent(&self) -> Option<RowsSent> {
         let hashes = self.rows.iter().filter_map(|row| match row.fate {
@@ -72,9 +75,9 @@ impl Shipment {
     }
 }
 
-/// The reason why shipments were not all sent.
+/// The reason why parcels were not all sent.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ShippingFault {
+pub(super) enum SendingFault {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(
@@ -83,7 +86,7 @@ pub(super) enum ShippingFault {
     Scattered,
 }
 
-/// The time for which a shipment is sent again after this error.
+/// The time for which a parcel is sent again after this error.
 fn patience(error: &ClientError) -> Duration {
     if !error.is_passing() {
         Duration::ZERO
@@ -94,8 +97,8 @@ fn patience(error: &ClientError) -> Duration {
     }
 }
 
-/// Sends shipments.
-pub(super) struct Shipper<'a> {
+/// Sends parcels.
+pub(super) struct ParcelSender<'a> {
     pub(super) client: &'a AdminClient,
     pub(super) state: ImportState,
     /// The place of the state; none if the import can't go on later.
@@ -104,6 +107,10 @@ pub(super) struct Shipper<'a> {
     pub(super) unsure: bool,
     /// The rows that a dry run has seen; none if it is no dry run.
     pub(super) seen: Option<SeenRows>,
+    /// The rows that lack records to which they refer.
+    pub(super) waiting: WaitingRows,
+    /// The number of rows that were sent again.
+    pub(super) again: u64,
     /// The name of the file, for people.
     pub(super) name: String,
     pub(super) meter: Meter,
@@ -111,51 +118,109 @@ pub(super) struct Shipper<'a> {
     pub(super) read: Arc<AtomicU64>,
 }
 
-impl Shipper<'_> {
-    /// Sends all shipments, up to one that fails. Returns the state after the last one.
+impl ParcelSender<'_> {
+    /// Sends all parcels, up to one that fails. Returns the state after the last one.
     pub(super) fn run(
         mut self,
-        shipments: Receiver<Shipment>,
-    ) -> (ImportState, Result<(), ShippingFault>) {
-        let shipped = shipments
+        parcels: Receiver<RowParcel>,
+    ) -> (ImportState, Result<(), SendingFault>) {
+        let sent = parcels
             .into_iter()
-            .try_for_each(|shipment| self.ship(&shipment));
+            .try_for_each(|parcel| self.send_parcel(&parcel));
+        let sent = sent.and_then(|()| self.send_waiting());
+        for row in std::mem::take(&mut self.waiting).into_sorted() {
+            self.tell(row.line, &row.faults);
+        }
         self.save();
         self.meter.end();
-        (self.state, shipped)
+        (self.state, sent)
     }
 
-    fn ship(&mut self, shipment: &Shipment) -> Result<(), ShippingFault> {
-        self.state.sent = shipment.sent();
+    fn send_parcel(&mut self, parcel: &RowParcel) -> Result<(), SendingFault> {
+        self.state.sent = parcel.sent();
         self.save();
         let mut done = ParcelDone::default();
         if self.state.sent.is_some() {
-            done = self.send(shipment)?;
+            done = self.send(parcel, self.state.rows)?;
         }
         if let Some(seen) = &mut self.seen {
-            seen.rehearse(shipment, &mut done, self.state.subject.upsert);
+            seen.rehearse(parcel, &mut done, self.state.subject.upsert);
         }
         self.unsure = self.unsure && is_unsure_after(&done);
-        self.report(shipment, &done);
-        self.state.answered(&shipment.rows, &done);
+        let waiting = self.waiting.add(parcel, &done, self.state.rows);
+        self.report(parcel, &done, &waiting);
+        self.state.answered(&parcel.rows, &done);
         let read = self.read.load(Ordering::Relaxed);
         self.meter.show(read, self.state.rows);
         if self.state.rows_in.is_too_scattered() {
-            return Err(ShippingFault::Scattered);
+            return Err(SendingFault::Scattered);
         }
         Ok(())
     }
 
-    /// Sends a shipment, again and again for a while if the daemon does not answer or can't take it.
-    fn send(&mut self, shipment: &Shipment) -> Result<ParcelDone, ClientError> {
+    /// Sends the rows that wait until none of them goes in any more.
+    fn send_waiting(&mut self) -> Result<(), SendingFault> {
+        loop {
+            let all = self.waiting.len();
+            let mut left = all;
+            while left > 0 {
+                let rows = self.waiting.next(left);
+                left -= rows.len();
+                self.send_again(rows)?;
+            }
+            if self.waiting.len() == all {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends rows again that waited.
+    fn send_again(&mut self, rows: Vec<WaitingRow>) -> Result<(), SendingFault> {
+        let parcel = parcel_of(&rows);
+        // No other rows of this import have these numbers.
+        let first = self.state.rows + self.again;
+        self.again += as_u64(rows.len());
+        let mut done = match self.send(&parcel, first) {
+            Ok(done) => done,
+            Err(error) => {
+                for row in rows {
+                    self.waiting.push(row);
+                }
+                return Err(error.into());
+            }
+        };
+        if let Some(seen) = &mut self.seen {
+            seen.rehearse(&parcel, &mut done, self.state.subject.upsert);
+        }
+        let refused = std::mem::take(&mut done.refused).into_iter();
+        let mut refused: BTreeMap<_, _> = refused.map(|line| (line.at, line)).collect();
+        for (at, row) in rows.into_iter().enumerate() {
+            match refused.remove(&at) {
+                None => self.state.went_in(row.number, row.hash),
+                Some(RefusedLine { faults, lacks, .. }) if lacks.is_empty() => {
+                    self.tell(row.line, &faults);
+                }
+                Some(RefusedLine { faults, .. }) => {
+                    self.waiting.push(WaitingRow { faults, ..row });
+                }
+            }
+        }
+        self.state.answered_again(&done);
+        self.save();
+        Ok(())
+    }
+
+    /// Sends a parcel, again and again for a while if the daemon does not answer or can't take it. The number of its first row
+    /// among all of the import is `first`.
+    fn send(&mut self, parcel: &RowParcel, first: u64) -> Result<ParcelDone, ClientError> {
         let state = &self.state;
         let dry_run = self.seen.is_some();
         let set = |set: bool, word: &'static str| if set { word } else { "" };
         let path = format!(
             "{}?import={}&first={}{}{}",
-            records_path(&shipment.resource),
+            records_path(&parcel.resource),
             state.import,
-            state.rows,
+            first,
             set(state.subject.upsert, "&upsert"),
             set(dry_run, "&dry_run"),
         );
@@ -165,7 +230,7 @@ impl Shipper<'_> {
         loop {
             let again = format!("{path}&again={}", self.state.change);
             let path = if unsure { &again } else { &path };
-            let answer = self.client.post(path, &shipment.body);
+            let answer = self.client.post(path, &parcel.body);
             let error = match answer.and_then(AdminAnswer::json) {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
@@ -186,10 +251,11 @@ impl Shipper<'_> {
         }
     }
 
-    /// Prints what is wrong with rows, in their order.
-    fn report(&self, shipment: &Shipment, done: &ParcelDone) {
+    /// Prints what is wrong with rows that don't wait, in their order.
+    fn report(&self, parcel: &RowParcel, done: &ParcelDone, waiting: &BTreeSet<usize>) {
         let refused = done.refused.iter().map(|line| (line.at, &line.faults));
-        let known = shipment.rows.iter().enumerate();
+        let refused = refused.filter(|(at, _)| !waiting.contains(at));
+        let known = parcel.rows.iter().enumerate();
         let known = known.filter_map(|(at, row)| match &row.fate {
             RowFate::Wrong(faults) => Some((at, faults)),
             RowFate::Sent { .. } | RowFate::LeftOut | RowFate::IsIn => None,
@@ -197,11 +263,15 @@ impl Shipper<'_> {
         let mut all: Vec<_> = refused.chain(known).collect();
         all.sort();
         for (at, faults) in all {
-            let line = shipment.rows.get(at).map_or(0, |row| row.line);
-            let faults = faults.join("; ");
-            self.meter
-                .say(format_args!("{}:{line}: {faults}", self.name));
+            let line = parcel.rows.get(at).map_or(0, |row| row.line);
+            self.tell(line, faults);
         }
+    }
+
+    fn tell(&self, line: u64, faults: &[String]) {
+        let faults = faults.join("; ");
+        self.meter
+            .say(format_args!("{}:{line}: {faults}", self.name));
     }
 
     fn save(&mut self) {

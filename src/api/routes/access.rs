@@ -1,0 +1,298 @@
+//! The clients that may use a route, by the keys that they show (RFC 6750 section 2.1). Pure, but for the time and the comparison of
+//! secrets.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix_web::http::header::{self, HeaderMap};
+use subtle::ConstantTimeEq as _;
+
+use crate::settings::{
+    AccessSettings, AllowedClients, AuthSettings, KeySettings, Permission, Scope, SecretHash,
+};
+use crate::wire::{Code, Problem};
+
+/// The challenge of a 401 (RFC 6750 section 3).
+const CHALLENGE: &str = "Bearer realm=\"perennial\"";
+/// The same to a client whose key is not valid.
+const INVALID: &str = "Bearer realm=\"perennial\", error=\"invalid_token\"";
+
+/// Every key of the settings.
+#[derive(Debug, Default)]
+pub(crate) struct ClientKeys(Vec<ClientKey>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct ClientKey {
+    name: String,
+    written: KeySettings,
+}
+
+impl ClientKeys {
+    pub(super) fn new(settings: &AuthSettings) -> Arc<Self> {
+        let keys = settings.keys.iter().map(|(name, written)| ClientKey {
+            name: name.clone(),
+            written: written.clone(),
+        });
+        Arc::new(Self(keys.collect()))
+    }
+
+    /// The key with this secret. Each key is compared with it, so that the time tells nothing.
+    fn with_secret(&self, secret: &[u8]) -> Option<&ClientKey> {
+        let SecretHash(hash) = SecretHash::of(secret);
+        let mut found = None;
+        for key in &self.0 {
+            let SecretHash(own) = &key.written.hash;
+            if bool::from(own.ct_eq(&hash)) {
+                found = Some(key);
+            }
+        }
+        found
+    }
+}
+
+/// The time, in seconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+impl ClientKey {
+    fn is_valid_at(&self, now: i64) -> bool {
+        self.written.expires.is_none_or(|end| now < end)
+    }
+}
+
+/// The clients that may use a route.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AccessRule {
+    written: AccessSettings,
+    /// The name of the resource, or the path of the route, by which the scope of a key names it.
+    of: String,
+    keys: Arc<ClientKeys>,
+}
+
+impl PartialEq for AccessRule {
+    /// Whether the same clients may do the same: no other key was added, and none was taken away or changed.
+    fn eq(&self, other: &Self) -> bool {
+        let both = [&self.written.read, &self.written.write];
+        let is_public = both
+            .iter()
+            .all(|clients| **clients == AllowedClients::Public);
+        self.written == other.written
+            && (is_public || self.of == other.of && self.keys.0 == other.keys.0)
+    }
+}
+
+impl AccessRule {
+    /// The rule from the settings, for the resource or route that scopes name so.
+    pub(super) fn new(written: &AccessSettings, of: &str, keys: &Arc<ClientKeys>) -> Self {
+        Self {
+            written: written.clone(),
+            of: of.to_owned(),
+            keys: Arc::clone(keys),
+        }
+    }
+
+    fn of(&self, permission: Permission) -> &AllowedClients {
+        match permission {
+            Permission::Read => &self.written.read,
+            Permission::Write => &self.written.write,
+        }
+    }
+
+    /// Refuses a request with these header fields if its client has not this permission.
+    pub(crate) fn check(&self, headers: &HeaderMap, permission: Permission) -> Result<(), Problem> {
+        match self.of(permission) {
+            AllowedClients::Public => Ok(()),
+            AllowedClients::Keys(names) => self.check_key(names, headers, permission),
+        }
+    }
+
+    fn check_key(
+        &self,
+        names: &[String],
+        headers: &HeaderMap,
+        permission: Permission,
+    ) -> Result<(), Problem> {
+        let Some(secret) = shown_secret(headers) else {
+            let detail =
+                "a key is needed; send its secret in the header Authorization: Bearer SECRET";
+            return Err(unauthorized(CHALLENGE, detail));
+        };
+        let Some(key) = self.keys.with_secret(secret) else {
+            return Err(unauthorized(INVALID, "no key has this secret"));
+        };
+        if !key.is_valid_at(now()) {
+            return Err(unauthorized(
+                INVALID,
+                "the key is not valid any more; ask for another one",
+            ));
+        }
+        let in_scope =
+            |scope: &Vec<Scope>| scope.iter().any(|item| item.allows(&self.of, permission));
+        let is_allowed =
+            names.contains(&key.name) && key.written.scope.as_ref().is_none_or(in_scope);
+        if is_allowed {
+            return Ok(());
+        }
+        let detail = match permission {
+            Permission::Read => "this key may not read here",
+            Permission::Write => "this key may not change anything here",
+        };
+        Err(Problem::new(Code::NotPermitted).detail(detail))
+    }
+
+    /// The clients, for people.
+    pub(crate) fn text(&self) -> String {
+        let text = |clients: &AllowedClients| match clients {
+            AllowedClients::Public => "public: everybody who can connect".to_owned(),
+            AllowedClients::Keys(names) => {
+                format!("clients that show the key {}", names.join(" or "))
+            }
+        };
+        let AccessSettings { read, write } = &self.written;
+        if read == write {
+            return text(read);
+        }
+        format!("reading is {}; writing is {}", text(read), text(write))
+    }
+}
+
+/// The secret that a request shows; `None` if it shows none, or several.
+fn shown_secret(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(header::AUTHORIZATION);
+    let value = values.next().filter(|_| values.next().is_none())?;
+    let (scheme, secret) = value.to_str().ok()?.split_once(' ')?;
+    let secret = secret.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !secret.is_empty()).then_some(secret.as_bytes())
+}
+
+fn unauthorized(challenge: &str, detail: &str) -> Problem {
+    Problem::new(Code::Unauthorized)
+        .detail(detail)
+        .header(header::WWW_AUTHENTICATE, challenge)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    fn key(secret: &str, scope: &[&str], expires: Option<i64>) -> KeySettings {
+        let scope = scope.iter().map(|item| item.parse().unwrap());
+        let scope: Vec<Scope> = scope.collect();
+        KeySettings {
+            hash: SecretHash::of(secret.as_bytes()),
+            scope: (!scope.is_empty()).then_some(scope),
+            expires,
+        }
+    }
+
+    fn keys() -> Arc<ClientKeys> {
+        let now = now();
+        let keys = [
+            ("all", key("s-all", &[], None)),
+            ("books", key("s-books", &["books:write"], Some(now + DAY))),
+            ("reader", key("s-reader", &["*:read"], None)),
+            (
+                "other",
+                key("s-other", &["movies:write", "/files:read"], None),
+            ),
+            ("old", key("s-old", &[], Some(now - DAY))),
+            ("unnamed", key("s-unnamed", &[], None)),
+        ];
+        let keys: BTreeMap<_, _> = keys.map(|(name, key)| (name.to_owned(), key)).into();
+        ClientKeys::new(&AuthSettings { keys })
+    }
+
+    fn rule(of: &str, public_reading: bool) -> AccessRule {
+        let names = ["all", "books", "reader", "other", "old"].map(str::to_owned);
+        let some = AllowedClients::Keys(names.into());
+        let read = if public_reading {
+            AllowedClients::Public
+        } else {
+            some.clone()
+        };
+        let written = AccessSettings { read, write: some };
+        AccessRule::new(&written, of, &keys())
+    }
+
+    /// The status of the refusal; 0 if there is none.
+    fn refusal(rule: &AccessRule, authorization: &[&str], permission: Permission) -> u64 {
+        let mut headers = HeaderMap::new();
+        for value in authorization {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            headers.append(header::AUTHORIZATION, value);
+        }
+        let checked = rule.check(&headers, permission);
+        checked.map_or_else(
+            |problem| problem.result()["status"].as_u64().unwrap(),
+            |()| 0,
+        )
+    }
+
+    #[test]
+    fn a_client_may_do_what_access_and_the_scope_of_its_key_allow() {
+        let (books, files) = (rule("books", false), rule("/files", false));
+        for (secret, in_books, in_files) in [
+            ("s-all", (0, 0), (0, 0)),
+            ("s-books", (0, 0), (403, 403)),
+            ("s-reader", (0, 403), (0, 403)),
+            ("s-other", (403, 403), (0, 403)),
+            ("s-old", (401, 401), (401, 401)),
+            ("s-unnamed", (403, 403), (403, 403)),
+            ("s-ALL", (401, 401), (401, 401)),
+            ("s-al", (401, 401), (401, 401)),
+        ] {
+            for (rule, (read, write)) in [(&books, in_books), (&files, in_files)] {
+                let shown = format!("Bearer {secret}");
+                assert_eq!(refusal(rule, &[&shown], Permission::Read), read, "{secret}");
+                assert_eq!(
+                    refusal(rule, &[&shown], Permission::Write),
+                    write,
+                    "{secret}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_one_bearer_secret_is_read() {
+        let (rule, permission) = (rule("books", true), Permission::Write);
+        for (shown, status) in [
+            (&["Bearer s-all"][..], 0),
+            (&["bearer  s-all "], 0),
+            (&["BEARER s-all"], 0),
+            (&[], 401),
+            (&["Bearer"], 401),
+            (&["Bearer "], 401),
+            (&["s-all"], 401),
+            (&["Basic s-all"], 401),
+            (&["Bearer s-all, Bearer s-all"], 401),
+            (&["Bearer s-all", "Bearer s-all"], 401),
+            (&["Bearer s-unnamed", "Bearer s-all"], 401),
+            (&["Bearer s-\u{e4}ll"], 401),
+        ] {
+            assert_eq!(refusal(&rule, shown, permission), status, "{shown:?}");
+            // Where everybody may read, no key is looked at.
+            assert_eq!(refusal(&rule, shown, Permission::Read), 0, "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_valid_until_its_last_day_ends() {
+        let key = ClientKey {
+            name: String::new(),
+            written: key("s", &[], Some(DAY)),
+        };
+        assert!(key.is_valid_at(DAY - 1));
+        assert!(!key.is_valid_at(DAY));
+    }
+}
