@@ -162,12 +162,11 @@ impl BatchOperation<'_> {
         })
     }
 
-    /// Refuses it if the client of a request with these header fields may not change its resource. An operation that leads nowhere
-    /// is refused later.
-    fn check_access(&self, site: &Site, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Refuses it if the client of this request may not change its resource. An operation that leads nowhere is refused later.
+    fn check_access(&self, site: &Site, request: &Incoming) -> Result<(), Problem> {
         let path = self.path.split('?').next().unwrap_or_default();
         match site.routes.resolve(path) {
-            Ok(matched) => matched.route.rules.access.check(headers, Permission::Write),
+            Ok(matched) => matched.route.rules.access.check(request, Permission::Write),
             Err(_) => Ok(()),
         }
     }
@@ -237,7 +236,7 @@ pub(super) async fn answer(site: &Site, request: &mut Incoming) -> Answered {
     }
     // Decision: A batch is refused as a whole if its client may not send one of its operations.
     for operation in &batch.ops {
-        operation.check_access(site, headers)?;
+        operation.check_access(site, request)?;
     }
     let base = site.hosts.base(request).unwrap_or_default();
     let mark = site.store.mark().await?;

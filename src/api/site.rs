@@ -166,7 +166,7 @@ fn allowed(request: &Incoming, rules: &RouteRules) -> Result<(), Problem> {
         Method::GET | Method::HEAD => Permission::Read,
         _ => Permission::Write,
     };
-    rules.access.check(request.headers(), permission)
+    rules.access.check(request, permission)
 }
 
 /// The rule for pages of other sites where a request leads.

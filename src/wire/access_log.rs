@@ -3,7 +3,7 @@
 //!
 //! A line is a JSON object: time, method, path, query (unless `logging.access_query` is false, because it may hold secrets),
 //! protocol, route, status, bytes of the body that were sent, microseconds from the end of the head to the end of the answer,
-//! peer, request id, and, where there is one, user agent, referer and fault.
+//! peer, request id, and, where there is one, client (the name of the key that it shows), user agent, referer and fault.
 
 // Decision: The access log does not use tracing.
 
@@ -51,6 +51,8 @@ pub(crate) struct Line<'a> {
     pub(crate) took: Duration,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) id: RequestId,
+    /// The name of the key that the client shows.
+    pub(crate) client: Option<&'a str>,
     pub(crate) user_agent: Option<&'a [u8]>,
     pub(crate) referer: Option<&'a [u8]>,
     /// The reason for which the message was refused or the answer broke off.
@@ -158,6 +160,10 @@ impl AccessLog {
         block.extend_from_slice(b"\",\"request_id\":\"");
         block.extend_from_slice(line.id.as_str().as_bytes());
         block.push(b'"');
+        if let Some(client) = line.client {
+            block.extend_from_slice(b",\"client\":");
+            text(block, client);
+        }
         for (name, value) in [("user_agent", line.user_agent), ("referer", line.referer)] {
             if let Some(value) = value {
                 block.extend_from_slice(b",\"");
@@ -279,6 +285,7 @@ mod tests {
             took: Duration::from_micros(85),
             peer: Some(([127, 0, 0, 1], 50_123).into()),
             id: id.clone(),
+            client: Some("ci"),
             user_agent: Some(b"a \"browser\""),
             referer: None,
             fault: None,
@@ -293,7 +300,7 @@ mod tests {
         log.encode(&mut block, now(), &line("/a", &id));
         let expected = format!(
             "{{\"time\":\"2025-11-25T03:40:01.007Z\",\"method\":\"GET\",\"path\":\"/a\",\"query\":\"a=b\",\"protocol\":\"HTTP/1.1\",\"route\":\"/\",\"status\":200,\
-             \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{}\",\"user_agent\":\"a \\\"browser\\\"\"}}\n",
+             \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{}\",\"client\":\"ci\",\"user_agent\":\"a \\\"browser\\\"\"}}\n",
             id.as_str()
         );
         assert_eq!(String::from_utf8(block).unwrap(), expected);

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
@@ -63,6 +64,12 @@ impl Incoming {
     /// Whether it came through a listener with a loopback address, so that its client is a program of this machine.
     pub(crate) fn on_loopback(&self) -> bool {
         self.link.on_loopback
+    }
+
+    /// Notes for the access log the name of the key that its client shows.
+    pub(crate) fn note_client(&self, name: &Arc<str>) {
+        // A client shows one key, so that it was noted already or is now.
+        let _same = self.link.client.set(Arc::clone(name));
     }
 
     /// Refuses a request that may change something if a page of another site sent it.

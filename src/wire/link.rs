@@ -1,9 +1,10 @@
 //! The state of one request that its connection and the service share.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::time::Instant;
@@ -32,6 +33,8 @@ pub(super) struct Link {
     pub(super) id: RequestId,
     /// The reason why it was refused, or why its body could not be read, as the access log tells it.
     pub(super) fault: Cell<Option<&'static str>>,
+    /// The name of the key that its client shows, if the route asks for one and it is valid.
+    pub(super) client: OnceCell<Arc<str>>,
     client_left: Cell<bool>,
 }
 
@@ -46,6 +49,7 @@ impl Link {
             route_index: Cell::new(None),
             id,
             fault: Cell::new(None),
+            client: OnceCell::new(),
             client_left: Cell::new(false),
         })
     }

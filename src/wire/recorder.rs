@@ -200,6 +200,7 @@ impl Drop for RequestRecord {
             took: self.link.started.elapsed(),
             peer: self.peer,
             id: self.link.id.clone(),
+            client: self.link.client.get().map(AsRef::as_ref),
             user_agent: shown.user_agent,
             referer: shown.referer,
             fault: if is_whole {

@@ -3,8 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::access_log;
 use crate::client::{self, Client, Response};
 use crate::daemon::{BINARY, TestDaemon};
 
@@ -283,4 +284,43 @@ fn a_key_is_made_only_of_what_the_settings_take() {
     let (first, second) = (new_key(&["ci"]), new_key(&["ci"]));
     assert_ne!(first, second);
     assert_eq!(first.0.len(), 4 + 64);
+}
+
+#[test]
+fn the_access_log_names_the_key_where_one_is_needed() {
+    let (secret, settings) = new_key(&["ci", "--scope", "notes:write"]);
+    let (mut daemon, logs) = access_log::start(&format!(
+        "[logging]\naccess = true\n{settings}\n\
+         [resource.notes]\naccess = {{ read = \"public\", write = [\"key:ci\"] }}\n\
+         [resource.secrets]\naccess = [\"key:ci\"]\n"
+    ));
+    let batch = r#"{"mode":"gather","ops":[{"method":"POST","path":"/notes","body":{}}]}"#;
+    let asked = [
+        ("POST", "/notes", "{}", &*secret, 201, json!("ci")),
+        ("GET", "/secrets", "", &secret, 403, json!("ci")),
+        ("POST", "/_batch", batch, &secret, 200, json!("ci")),
+        ("GET", "/notes", "", &secret, 200, json!(null)),
+        ("POST", "/notes", "{}", "", 401, json!(null)),
+        ("POST", "/notes", "{}", "prn_wrong", 401, json!(null)),
+    ];
+    for (method, path, body, secret, status, _) in &asked {
+        send(&daemon, method, path, secret, body).expect(*status);
+    }
+    access_log::stop(&mut daemon);
+    let lines = access_log::lines(&logs);
+    // Each of the handlers writes its own lines together.
+    for (method, path, _, _, status, client) in asked {
+        let is_of_it = |line: &&Value| {
+            line["method"] == method && line["path"] == path && line["status"] == status
+        };
+        let found: Vec<_> = lines
+            .iter()
+            .filter(is_of_it)
+            .map(|line| &line["client"])
+            .collect();
+        assert!(
+            !found.is_empty() && found.iter().all(|found| **found == client),
+            "{method} {path}: {lines:#?}"
+        );
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) fn lines(dir: &Path) -> Vec<Value> {
 }
 
 /// Starts a daemon whose log files are in the returned folder.
-fn start(more: &str) -> (TestDaemon, PathBuf) {
+pub(crate) fn start(more: &str) -> (TestDaemon, PathBuf) {
     start_with(more, "PERENNIAL__SERVER__DRAIN=20s")
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn start_with(more: &str, setting: &str) -> (TestDaemon, PathBuf) {
     (daemon, logs)
 }
 
-fn stop(daemon: &mut TestDaemon) {
+pub(crate) fn stop(daemon: &mut TestDaemon) {
     daemon.sigterm();
     assert!(daemon.wait_exit(Duration::from_secs(20)).success());
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 
-use actix_web::http::header::HeaderMap;
 use serde_json::Value;
 
 use super::super::routes::ResourceTarget;
@@ -14,7 +13,7 @@ use crate::record::{
 };
 use crate::settings::{Permission, ResourceSettings};
 use crate::storage::CollectionId;
-use crate::wire::{Code, Problem, count};
+use crate::wire::{Code, Incoming, Problem, count};
 
 /// The most records that are added to one answer.
 const ADDED_MAX: usize = 1000;
@@ -77,7 +76,7 @@ impl<'a> Relations<'a> {
         site: &'a Site,
         target: &'a ResourceTarget,
         shape: &'a RecordShape,
-        headers: &HeaderMap,
+        request: &Incoming,
     ) -> Result<Self, Problem> {
         let resources = &site.settings.resources;
         let mut own = resources.iter();
@@ -85,10 +84,10 @@ impl<'a> Relations<'a> {
         let own = own.map_or("", |(name, _)| name.as_str());
         let mut all = Vec::new();
         for name in shape.embedded() {
-            all.push(Self::embedded(site, own, name, headers)?);
+            all.push(Self::embedded(site, own, name, request)?);
         }
         for name in shape.expanded() {
-            all.push(Self::expanded(site, target, name, headers)?);
+            all.push(Self::expanded(site, target, name, request)?);
         }
         Ok(Self {
             site,
@@ -103,7 +102,7 @@ impl<'a> Relations<'a> {
         site: &'a Site,
         own: &str,
         name: &'a str,
-        headers: &HeaderMap,
+        request: &Incoming,
     ) -> Result<Relation<'a>, Problem> {
         let (from, wanted) = match name.split_once('.') {
             Some((from, field)) => (from, Some(field)),
@@ -135,7 +134,7 @@ impl<'a> Relations<'a> {
             }
         };
         let (field, settings) = found;
-        let from = collection(site, from, headers)?;
+        let from = collection(site, from, request)?;
         Ok(Relation::Embedded {
             name: name.split('.').next().unwrap_or(name),
             from,
@@ -148,7 +147,7 @@ impl<'a> Relations<'a> {
         site: &'a Site,
         target: &'a ResourceTarget,
         name: &'a str,
-        headers: &HeaderMap,
+        request: &Incoming,
     ) -> Result<Relation<'a>, Problem> {
         let with_id = format!("{name}{ID_SUFFIX}");
         let references = || target.settings.schema.references();
@@ -163,7 +162,7 @@ impl<'a> Relations<'a> {
             name,
             field,
             reference,
-            to: collection(site, &reference.to, headers)?,
+            to: collection(site, &reference.to, request)?,
         })
     }
 
@@ -269,11 +268,11 @@ impl<'a> Relations<'a> {
 }
 
 /// The records of the resource that a relation adds, if the client may read them.
-fn collection(site: &Site, name: &str, headers: &HeaderMap) -> Result<CollectionId, Problem> {
+fn collection(site: &Site, name: &str, request: &Incoming) -> Result<CollectionId, Problem> {
     let resource = site.settings.resources.get(name);
     let route = resource.and_then(|resource| site.routes.resource(&resource.path));
     if let Some(route) = route {
-        route.rules.access.check(headers, Permission::Read)?;
+        route.rules.access.check(request, Permission::Read)?;
     }
     let found = site.store.collection(name);
     found.ok_or_else(|| Problem::new(Code::Unavailable))

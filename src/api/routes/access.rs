@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq as _;
 use crate::settings::{
     AccessSettings, AllowedClients, AuthSettings, KeySettings, Permission, Scope, SecretHash,
 };
-use crate::wire::{Code, Problem};
+use crate::wire::{Code, Incoming, Problem};
 
 /// The challenge of a 401 (RFC 6750 section 3).
 const CHALLENGE: &str = "Bearer realm=\"perennial\"";
@@ -23,14 +23,14 @@ pub(crate) struct ClientKeys(Vec<ClientKey>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct ClientKey {
-    name: String,
+    name: Arc<str>,
     written: KeySettings,
 }
 
 impl ClientKeys {
     pub(super) fn new(settings: &AuthSettings) -> Arc<Self> {
         let keys = settings.keys.iter().map(|(name, written)| ClientKey {
-            name: name.clone(),
+            name: name.as_str().into(),
             written: written.clone(),
         });
         Arc::new(Self(keys.collect()))
@@ -102,20 +102,22 @@ impl AccessRule {
         }
     }
 
-    /// Refuses a request with these header fields if its client has not this permission.
-    pub(crate) fn check(&self, headers: &HeaderMap, permission: Permission) -> Result<(), Problem> {
-        match self.of(permission) {
-            AllowedClients::Public => Ok(()),
-            AllowedClients::Keys(names) => self.check_key(names, headers, permission),
-        }
+    /// Refuses a request if its client has not this permission. Notes for the access log which key it shows, where one is needed.
+    pub(crate) fn check(&self, request: &Incoming, permission: Permission) -> Result<(), Problem> {
+        let note = |name: &Arc<str>| request.note_client(name);
+        self.check_key(request.headers(), permission, note)
     }
 
     fn check_key(
         &self,
-        names: &[String],
         headers: &HeaderMap,
         permission: Permission,
+        note: impl FnOnce(&Arc<str>),
     ) -> Result<(), Problem> {
+        let names = match self.of(permission) {
+            AllowedClients::Public => return Ok(()),
+            AllowedClients::Keys(names) => names,
+        };
         let Some(secret) = shown_secret(headers) else {
             let detail =
                 "a key is needed; send its secret in the header Authorization: Bearer SECRET";
@@ -130,10 +132,11 @@ impl AccessRule {
                 "the key is not valid any more; ask for another one",
             ));
         }
+        note(&key.name);
         let in_scope =
             |scope: &Vec<Scope>| scope.iter().any(|item| item.allows(&self.of, permission));
-        let is_allowed =
-            names.contains(&key.name) && key.written.scope.as_ref().is_none_or(in_scope);
+        let is_allowed = names.iter().any(|name| **name == *key.name)
+            && key.written.scope.as_ref().is_none_or(in_scope);
         if is_allowed {
             return Ok(());
         }
@@ -231,11 +234,16 @@ mod tests {
             let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
             headers.append(header::AUTHORIZATION, value);
         }
-        let checked = rule.check(&headers, permission);
-        checked.map_or_else(
+        let mut noted = None;
+        let checked = rule.check_key(&headers, permission, |name| noted = Some(Arc::clone(name)));
+        let status = checked.map_or_else(
             |problem| problem.result()["status"].as_u64().unwrap(),
             |()| 0,
-        )
+        );
+        // A key that is valid is noted, whether it has the permission or not.
+        let asks_for_one = *rule.of(permission) != AllowedClients::Public;
+        assert_eq!(noted.is_some(), asks_for_one && status != 401);
+        status
     }
 
     #[test]
@@ -289,7 +297,7 @@ mod tests {
     #[test]
     fn a_key_is_valid_until_its_last_day_ends() {
         let key = ClientKey {
-            name: String::new(),
+            name: "a".into(),
             written: key("s", &[], Some(DAY)),
         };
         assert!(key.is_valid_at(DAY - 1));

@@ -14,9 +14,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// So many requests may wait for their answers on one thread before connections are held to bursts.
-const OF_THREAD: usize = 512;
+const OF_THREAD: usize = 256;
 /// The most requests of a burst that wait for their answers.
-const OF_BURST: usize = 8;
+const OF_BURST: usize = 4;
 /// The time after which a burst is over, whatever waits.
 const BURST_TIME: Duration = Duration::from_millis(250);
 

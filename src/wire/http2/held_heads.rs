@@ -15,9 +15,13 @@ use super::super::buffered::Held;
 use super::super::counters::ConnectionCounters;
 
 /// So many bytes of heads may wait for their turn, or one more head. Then nothing more is read.
-const WAITING_BYTES_MAX: usize = 64 * 1024;
+const WAITING_BYTES_MAX: usize = 32 * 1024;
 /// While so many bytes of heads wait for their answers, no further request is begun.
 const BEGUN_BYTES_MAX: usize = 128 * 1024;
+/// Bytes that the library may have read for each request whose target stays in its buffers.
+const READ_BYTES_EACH: usize = 512;
+/// Beyond so many bytes, those that were read before are forgotten.
+const READ_BYTES_MAX: usize = 64 * 1024;
 /// The time for which the next request waits then. After that, all that wait are refused, so that the connection is read again:
 /// windows and bodies of other streams come on it.
 const TURN_TIME: Duration = Duration::from_millis(250);
@@ -30,6 +34,8 @@ pub(super) struct HeldHeads {
     begun: Cell<usize>,
     /// Counts both.
     held: RefCell<Held>,
+    /// Bytes that the library has read beyond its share for each request.
+    read: Cell<usize>,
     /// The time since which a request waits because no further one is begun.
     full_since: Cell<Option<Instant>>,
     /// The task that has more to begin.
@@ -49,9 +55,23 @@ impl HeldHeads {
             waiting: Cell::new(0),
             begun: Cell::new(0),
             held: RefCell::new(Held::new(counters)),
+            read: Cell::new(0),
             full_since: Cell::new(None),
             task: Cell::new(None),
         })
+    }
+
+    /// The library has read so many bytes.
+    pub(super) fn read(&self, bytes: usize) {
+        self.read.set((self.read.get() + bytes).min(READ_BYTES_MAX));
+    }
+
+    /// Whether the target of the next request needs memory of its own. The library gives a part of a buffer of 16 KiB, which stays as
+    /// long as the request; that is too much unless many share it.
+    pub(super) fn needs_own_target(&self) -> bool {
+        let beyond = self.read.get().saturating_sub(READ_BYTES_EACH);
+        self.read.set(beyond);
+        beyond > 0
     }
 
     /// Counts the head of a request that waits for its turn. `None` if all connections hold too much.
@@ -147,6 +167,22 @@ mod tests {
         drop(held);
         assert!(!heads.is_full(false));
         assert_eq!(counters.buffered.bytes(), 0);
+    }
+
+    #[test]
+    fn small_heads_share_what_was_read_and_others_do_not() {
+        let heads = HeldHeads::new(&Arc::default());
+        for _ in 0..100 {
+            heads.read(READ_BYTES_EACH);
+            assert!(!heads.needs_own_target());
+        }
+        heads.read(READ_BYTES_EACH * 3);
+        let asked = [(); 4].map(|()| heads.needs_own_target());
+        assert_eq!(asked, [true, true, false, false]);
+        // A long body is forgotten in the end.
+        (0..1000).for_each(|_| heads.read(16 * 1024));
+        let own = (0..1000).take_while(|_| heads.needs_own_target()).count();
+        assert_eq!(own, READ_BYTES_MAX / READ_BYTES_EACH - 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -87,6 +87,7 @@ impl Io {
     fn hand_over(&mut self, bytes: &[u8], buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
         let rest = self.count_frames(bytes)?;
         let taken = bytes.len() - rest;
+        self.streams.held_heads.read(taken);
         buffer.put_slice(bytes.get(..taken).unwrap_or_default());
         Ok(taken)
     }

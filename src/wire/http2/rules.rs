@@ -3,6 +3,7 @@
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Uri};
 
 use super::super::http1::{FIELDS_MAX, Fault, expects_continue, is_host, may_be_trailer};
@@ -42,6 +43,22 @@ pub(super) fn check(head: &Parts, limit: usize, ends: bool) -> Result<(), Fault>
         expects_continue(value.as_bytes())?;
     }
     Ok(())
+}
+
+/// The target in memory of its own, not in that of what the library has read.
+pub(super) fn own_target(uri: Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    let copied = parts.authority.map(|authority| {
+        let copy = Authority::try_from(authority.as_str());
+        copy.unwrap_or(authority)
+    });
+    parts.authority = copied;
+    let copied = parts.path_and_query.map(|target| {
+        let copy = PathAndQuery::try_from(target.as_str());
+        copy.unwrap_or(target)
+    });
+    parts.path_and_query = copied;
+    Uri::from_parts(parts).unwrap_or(uri)
 }
 
 /// The length of a head, as far as it is kept.
@@ -103,6 +120,8 @@ fn check_host(head: &Parts) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn found(uri: &str, fields: &[(&str, &str)], ends: bool) -> Result<(), Fault> {
@@ -111,6 +130,17 @@ mod tests {
             request = request.header(*name, *value);
         }
         check(&request.body(()).unwrap().into_parts().0, 1000, ends)
+    }
+
+    #[test]
+    fn a_target_keeps_nothing_of_what_the_library_read() {
+        for text in ["/", "*", "/a?b=c", "a.example:80", "https://a.example/b?c"] {
+            let read = Bytes::copy_from_slice(text.as_bytes());
+            let uri = Uri::from_maybe_shared(read.clone()).unwrap();
+            assert!(!read.is_unique() || text.len() == 1, "{text} is shared");
+            assert_eq!(own_target(uri).to_string(), text);
+            assert!(read.is_unique(), "{text} is still shared");
+        }
     }
 
     #[test]

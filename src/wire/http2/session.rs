@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -170,7 +171,7 @@ impl Session {
             if let Some(first) = self.next_waiting(cx) {
                 return Poll::Ready(Some(Ok(first)));
             }
-            let (request, mut respond) = match self.poll_accept(cx) {
+            let (mut request, mut respond) = match self.poll_accept(cx) {
                 Poll::Ready(Some(Ok(accepted))) => accepted,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
                 Poll::Ready(None) => return Poll::Ready(None),
@@ -190,6 +191,9 @@ impl Session {
                 respond.send_reset(Reason::REFUSED_STREAM);
                 continue;
             };
+            if self.streams.held_heads.needs_own_target() {
+                *request.uri_mut() = rules::own_target(mem::take(request.uri_mut()));
+            }
             self.asked = true;
             if self.streams.count() + 1 == STREAMS_MAX {
                 count(&self.thread.counters.streams_full);

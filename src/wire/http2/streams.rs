@@ -18,7 +18,7 @@ use super::rooms::{PieceRoom, PlaceInLine, Rooms, share_bytes};
 /// The heads of requests that the library gets at a time, and the heads of answers. Its tables for them never become smaller.
 pub(super) const HEADS_AT_A_TIME: usize = 16;
 /// The bytes of heads that the library gets at a time, or a few more.
-const HEAD_BYTES_AT_A_TIME: usize = 32 * 1024;
+const HEAD_BYTES_AT_A_TIME: usize = 16 * 1024;
 /// The frames that the library gets before other tasks have their turn.
 const FRAMES_AT_A_TIME: usize = 128;
 /// The streams of one connection.
