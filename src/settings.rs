@@ -34,6 +34,7 @@ mod listen;
 mod load;
 mod look_threads;
 mod plan;
+mod proxies;
 mod read_files;
 mod real_paths;
 mod reference;
@@ -61,10 +62,11 @@ pub use fault::{Location, SettingFault};
 pub use listen::{AdminListen, Listen, NotAdminListen, NotListen};
 pub use load::{CheckedFolders, LoadError, LoadedSettings, find, load};
 pub(crate) use plan::{NodeChange, plan};
+pub use proxies::{ForwardedHeader, NotProxies, TrustedProxy};
 pub use reference::reference;
 pub use routes::{
-    CacheRule, CorsSettings, FolderSettings, Put, ResourceSettings, RouteSettings, RuleSettings,
-    TargetSettings,
+    CacheRule, CorsSettings, FolderSettings, Put, RatePer, RateSettings, ResourceSettings,
+    RouteSettings, RuleSettings, TargetSettings,
 };
 pub(crate) use source::SettingsSource;
 pub(crate) use texts::name_fault;
@@ -159,6 +161,10 @@ pub struct ServerSettings {
     /// Host names that the daemon answers to beside this machine's own, in lower case.
     #[serde(deserialize_with = "lower_case")]
     pub hosts: Vec<String>,
+    /// The proxies that are believed when they name their client.
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// The header in which they do.
+    pub forwarded: ForwardedHeader,
     /// Whether changes of the files of the settings are applied without an order.
     pub watch: bool,
 }

@@ -162,11 +162,15 @@ impl BatchOperation<'_> {
         })
     }
 
-    /// Refuses it if the client of this request may not change its resource. An operation that leads nowhere is refused later.
+    /// Refuses it if the client of this request may not change its resource, or has sent too much. An operation that leads nowhere is refused later.
     fn check_access(&self, site: &Site, request: &Incoming) -> Result<(), Problem> {
         let path = self.path.split('?').next().unwrap_or_default();
         match site.routes.resolve(path) {
-            Ok(matched) => matched.route.rules.access.check(request, Permission::Write),
+            Ok(matched) => {
+                let rules = &matched.route.rules;
+                rules.access.check(request, Permission::Write)?;
+                rules.count(request)
+            }
             Err(_) => Ok(()),
         }
     }

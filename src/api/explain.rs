@@ -320,6 +320,9 @@ impl Explainer<'_> {
                 format!("{most} at a time; {waiting} wait, and more than {room} get 503"),
             );
         }
+        if let Some(rate) = &rules.rate {
+            told.add("rule", rate.text());
+        }
         let head = size(as_u64(limits.head_bytes));
         told.add("limit", format!("a head of {head}, else 431"));
         if routed.asked.method.is_safe() {

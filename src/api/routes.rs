@@ -5,6 +5,7 @@ mod cors;
 mod declared;
 mod gate;
 mod path;
+mod rate;
 mod rules;
 mod table;
 

@@ -48,7 +48,7 @@ impl Site {
 
     fn add_headers(&self, request: &Incoming, rules: &RouteRules, response: &mut Response) {
         rules.cors.add_headers(request, &self.hosts, response);
-        rules.add_headers(response);
+        rules.add_headers(request.rate(), response);
     }
 
     /// The answer to a browser that asks whether a page may send a request.
@@ -161,12 +161,14 @@ impl Responder for Site {
 
 /// Refuses a request if its client may not send it by this route. OPTIONS tells nothing that is not in the description of the API.
 fn allowed(request: &Incoming, rules: &RouteRules) -> Result<(), Problem> {
-    let permission = match *request.method() {
-        Method::OPTIONS => return Ok(()),
-        Method::GET | Method::HEAD => Permission::Read,
-        _ => Permission::Write,
+    let allowed = match *request.method() {
+        Method::OPTIONS => Ok(()),
+        Method::GET | Method::HEAD => rules.access.check(request, Permission::Read),
+        _ => rules.access.check(request, Permission::Write),
     };
-    rules.access.check(request, permission)
+    // A request without permission is counted too, so that nobody can try many keys.
+    rules.count_once(request)?;
+    allowed
 }
 
 /// The rule for pages of other sites where a request leads.

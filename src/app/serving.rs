@@ -6,7 +6,9 @@ use crate::api::{Feeds, KeptLists, RouteTable, Site, declared};
 use crate::file_cache::{Files, RootFault};
 use crate::settings::Settings;
 use crate::storage::{ProposedResources, Store};
-use crate::wire::{ConnectionCounters, Edition, Hosts, HttpsRules, RequestRules, RoutePatterns};
+use crate::wire::{
+    ConnectionCounters, Edition, Hosts, HttpsRules, ProxyRules, RequestRules, RoutePatterns,
+};
 
 /// The parts that all editions share.
 #[derive(Debug)]
@@ -71,6 +73,7 @@ pub(super) fn edition<R>(
             logs_query: settings.logging.access_query,
         },
         hosts: Hosts::new(&settings.server.hosts),
+        proxies: ProxyRules::new(&settings.server),
         https,
         responder,
     }

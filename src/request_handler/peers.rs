@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,17 +12,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The bits of an address of IPv6 that identify a network (/64); who has one address there usually has all.
-const NETWORK_MASK: Ipv6Addr = Ipv6Addr::new(0xffff, 0xffff, 0xffff, 0xffff, 0, 0, 0, 0);
+use crate::wire::Network;
+
 /// After a search found no idle connection of a peer, it is refused for so long without another search, which looks at all
 /// connections.
 const SEARCH_PAUSE: Duration = Duration::from_millis(50);
 /// The time between two lines of the log about peers that have reached the bound.
 const WARN_PAUSE: Duration = Duration::from_secs(60);
 
-/// One peer: an address of IPv4, or the /64 prefix of one of IPv6.
+/// One peer, by its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct PeerKey(IpAddr);
+pub(crate) struct PeerKey(Network);
 
 impl PeerKey {
     /// The peer of an address; `None` if it has no bound. A proxy on this machine brings all connections from one address, so
@@ -32,10 +32,7 @@ impl PeerKey {
         if address.is_loopback() && !with_loopback {
             return None;
         }
-        Some(Self(match address {
-            IpAddr::V6(address) => IpAddr::V6(address & NETWORK_MASK),
-            IpAddr::V4(_) => address,
-        }))
+        Some(Self(Network::of(address)))
     }
 }
 

@@ -11,7 +11,7 @@ use super::kind::Kind;
 use super::texts::{
     ADDRESS, BACKUP_TO, CACHE_RULES, CODINGS, CONTENT_TYPES, DAY, ENDPOINT, ERROR_PAGES,
     FILE_NAMES, FILTER, HEADERS, HOSTS, HSTS, INCLUDES, LISTENS, MEDIA_TYPES, ORIGINS, PAGE, PATH,
-    PATTERNS, REGION, SCOPES, SECRET_HASH, URL_PATH,
+    PATTERNS, PROXIES, REGION, SCOPES, SECRET_HASH, URL_PATH,
 };
 
 /// The way in which a change of a key is applied while the daemon runs.
@@ -108,9 +108,9 @@ const fn optional(
 
 /// Names of keys and tables, and words, that a coming release will have.
 #[rustfmt::skip]
-pub(crate) const COMING: [&str; 11] = [
-    "hang_limit", "interval", "jwt", "postgres", "proxy", "rate",
-    "redirect", "restart", "service", "timer", "trusted_proxies",
+pub(crate) const COMING: [&str; 9] = [
+    "hang_limit", "interval", "jwt", "postgres", "proxy",
+    "redirect", "restart", "service", "timer",
 ];
 
 const LIVE: Applied = Applied::Live;
@@ -156,6 +156,10 @@ pub(crate) const KEYS: &[Key] = &[
         "How long a stop waits for requests in flight"),
     key("server.hosts", LIVE, HOSTS, "[]",
         "Host names that this daemon answers to beside the machine's own, such as \"example.org\""),
+    key("server.trusted_proxies", LIVE, PROXIES, "[]",
+        "The proxies that are believed when they name their client: addresses, networks such as \"10.0.0.0/8\", or \"unix\" for those that connect by a unix socket. The access log and the rates of routes have the address that they name"),
+    key("server.forwarded", LIVE, Kind::Choice(&["x-forwarded-for", "forwarded"]), r#""x-forwarded-for""#,
+        "The header in which they name it. No other one is read, since a proxy passes on what it does not know"),
     key("server.watch", LIVE, Kind::Bool, "false",
         "Whether changes of this file, and of those that it includes, are applied by themselves, as `perennial reload` applies them"),
     // --- tls
@@ -349,6 +353,14 @@ pub(crate) const KEYS: &[Key] = &[
         "Whether the requests of such pages may carry cookies and passwords; not together with \"*\""),
     key("route.*.delay", LIVE, DELAY, r#""0s""#,
         "The shortest time between a request and its answer; other requests are not delayed"),
+    optional("route.*.rate.requests", LIVE, COUNT, "100",
+        "How many requests to the route a client may send within each window; past it, it gets 429 with Retry-After"),
+    optional("route.*.rate.window", LIVE, Kind::Duration(0.1, 24.0 * HOUR), r#""1s""#,
+        "The window; without it, 1s"),
+    optional("route.*.rate.burst", LIVE, COUNT, "200",
+        "The most requests at once, after a pause; without it, as many as in a window"),
+    optional("route.*.rate.per", LIVE, Kind::Choice(&["ip", "key", "route"]), r#""ip""#,
+        "Who is counted together: ip those of one address (of IPv6, one /64), key those who show the same key of access, and others by address, route all clients; without it, ip. Behind a proxy, see server.trusted_proxies"),
     optional("route.*.max_in_flight", LIVE, COUNT, "1",
         "How many requests are worked on at a time; up to 1024 more wait for their turn, and further ones get 503"),
     optional("route.*.access", LIVE, Kind::Access, r#""public""#,
@@ -388,6 +400,14 @@ pub(crate) const KEYS: &[Key] = &[
         "Whether the requests of such pages may carry cookies and passwords; not together with \"*\""),
     key("resource.*.delay", LIVE, DELAY, r#""0s""#,
         "The shortest time between a request and its answer; other requests are not delayed"),
+    optional("resource.*.rate.requests", LIVE, COUNT, "100",
+        "How many requests to the resource a client may send within each window; past it, it gets 429 with Retry-After"),
+    optional("resource.*.rate.window", LIVE, Kind::Duration(0.1, 24.0 * HOUR), r#""1s""#,
+        "The window; without it, 1s"),
+    optional("resource.*.rate.burst", LIVE, COUNT, "200",
+        "The most requests at once, after a pause; without it, as many as in a window"),
+    optional("resource.*.rate.per", LIVE, Kind::Choice(&["ip", "key", "route"]), r#""ip""#,
+        "Who is counted together: ip those of one address (of IPv6, one /64), key those who show the same key of access, and others by address, route all clients; without it, ip. Behind a proxy, see server.trusted_proxies"),
     optional("resource.*.max_in_flight", LIVE, COUNT, "1",
         "How many requests are worked on at a time; up to 1024 more wait for their turn, and further ones get 503"),
     // --- auth

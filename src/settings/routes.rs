@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,11 +47,74 @@ pub struct RuleSettings {
     /// The shortest time between a request and its answer.
     #[serde(with = "humantime_serde")]
     pub delay: Duration,
+    /// The requests that a client may send in a time; `None` is no limit.
+    pub rate: Option<RateSettings>,
     /// The most requests that are served at a time; `None` is no limit.
     pub max_in_flight: Option<NonZeroUsize>,
     /// Pages of the route's folder that are shown instead of an error, by status; a resource has none.
     #[serde(deserialize_with = "error_pages")]
     pub errors: BTreeMap<u16, String>,
+}
+
+/// `rate = { ... }`
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateSettings {
+    /// So many requests are allowed within each window.
+    pub requests: NonZeroU32,
+    /// The length of a window.
+    #[serde(default = "second", with = "humantime_serde")]
+    pub window: Duration,
+    /// The most at once; `None` is the number of a window.
+    #[serde(default)]
+    pub burst: Option<NonZeroU32>,
+    /// Those whose requests are counted together.
+    #[serde(default)]
+    pub per: RatePer,
+}
+
+/// Those whose requests a rate counts together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RatePer {
+    /// The clients of one address of IPv4, or of one /64 of IPv6.
+    #[default]
+    Ip,
+    /// Those who show the same key; without one, those of one address.
+    Key,
+    /// All clients.
+    Route,
+}
+
+impl RateSettings {
+    /// The most requests at once.
+    pub fn burst(&self) -> NonZeroU32 {
+        self.burst.unwrap_or(self.requests)
+    }
+}
+
+impl RatePer {
+    /// The word in the settings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ip => "ip",
+            Self::Key => "key",
+            Self::Route => "route",
+        }
+    }
+
+    /// For people, who may send that many.
+    pub fn whose(self) -> &'static str {
+        match self {
+            Self::Ip => "for each address",
+            Self::Key => "for each key, or address without one",
+            Self::Route => "for all clients together",
+        }
+    }
+}
+
+fn second() -> Duration {
+    Duration::from_secs(1)
 }
 
 /// `cors = { ... }`

@@ -45,6 +45,7 @@ pub(super) fn check(found: &mut Findings) {
     for kind in ["route", "resource"] {
         for (name, _) in found.located(kind) {
             cors(found, [kind, &name]);
+            rate(found, [kind, &name]);
         }
     }
     keys_of_clients(found);
@@ -302,6 +303,20 @@ fn keys_of_clients(found: &mut Findings) {
                 found.fault_of(&scope, problem);
             }
         }
+    }
+}
+
+/// A rate has a number of requests.
+fn rate(found: &mut Findings, of: [&str; 2]) {
+    let tables = found.located_in(&of);
+    let Some((_, location)) = tables.into_iter().find(|(name, _)| name == "rate") else {
+        return;
+    };
+    let rate = [of[0], of[1], "rate"];
+    let requests = [of[0], of[1], "rate", "requests"];
+    if found.value_of(&requests).is_none() && !found.is_faulty_below(&rate) {
+        let problem = "has no requests; write the number that a client may send within a window, such as rate = { requests = 100 }";
+        found.fault(location, &rate, problem);
     }
 }
 

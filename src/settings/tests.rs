@@ -209,6 +209,10 @@ fn every_key_has_a_field() {
                 more = format!("{} = {pem:?}\n", fault::shown(&key));
                 value = format!("{cert:?}");
             }
+            [kind, name, "rate", other] if other != "requests" => {
+                let requests = ["", kind, name, "rate", "requests"].map(str::to_owned);
+                more = format!("{more}{} = 1\n", fault::shown(&requests[1..]));
+            }
             // It is written beside the certificate.
             ["tls", .., "key"] => continue,
             _ => {}
@@ -260,7 +264,7 @@ fn what_is_proposed_can_be_written() {
         let error = loaded(&format!("{wrong}\n")).unwrap_err().to_string();
         assert!(error.contains(told), "{error}");
         let proposed = error.lines().next().unwrap();
-        for name in ["rate,", "proxy", "redirect,", "timer,"] {
+        for name in ["proxy", "redirect,", "timer,"] {
             assert!(!proposed.contains(name), "{error}");
         }
     }

@@ -8,6 +8,7 @@ use super::auth::{Scope, SecretHash, after_day};
 use super::backup::BackupTo;
 use super::kind::Kind;
 use super::listen::{AdminListen, Listen};
+use super::proxies::TrustedProxy;
 
 const fn text(right: &'static str, fault: fn(&str) -> Option<String>) -> Kind {
     Kind::Text { right, fault }
@@ -93,6 +94,13 @@ pub(super) const HOSTS: Kind = list(
     &text(
         "a host name; write one such as \"example.org\", without a port",
         |text| unless(is_host(text)),
+    ),
+);
+pub(super) const PROXIES: Kind = list(
+    "a list of addresses and networks; write [\"10.0.0.0/8\"]",
+    &text(
+        "an address or a network; write one such as \"10.0.0.0/8\", \"2001:db8::1\" or \"unix\"",
+        |text| unless(text.parse::<TrustedProxy>().is_ok()),
     ),
 );
 pub(super) const MEDIA_TYPES: Kind = list(

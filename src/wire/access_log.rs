@@ -3,7 +3,8 @@
 //!
 //! A line is a JSON object: time, method, path, query (unless `logging.access_query` is false, because it may hold secrets),
 //! protocol, route, status, bytes of the body that were sent, microseconds from the end of the head to the end of the answer,
-//! peer, request id, and, where there is one, client (the name of the key that it shows), user agent, referer and fault.
+//! peer, request id, and, where there is one, client (its address, if a trusted proxy names it), key (the name of
+//! the one that it shows), user agent, referer and fault.
 
 // Decision: The access log does not use tracing.
 
@@ -51,8 +52,10 @@ pub(crate) struct Line<'a> {
     pub(crate) took: Duration,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) id: RequestId,
+    /// The address of the client, if a trusted proxy names it.
+    pub(crate) client: Option<IpAddr>,
     /// The name of the key that the client shows.
-    pub(crate) client: Option<&'a str>,
+    pub(crate) key: Option<&'a str>,
     pub(crate) user_agent: Option<&'a [u8]>,
     pub(crate) referer: Option<&'a [u8]>,
     /// The reason for which the message was refused or the answer broke off.
@@ -161,8 +164,12 @@ impl AccessLog {
         block.extend_from_slice(line.id.as_str().as_bytes());
         block.push(b'"');
         if let Some(client) = line.client {
-            block.extend_from_slice(b",\"client\":");
-            text(block, client);
+            // Writing into memory does not fail.
+            let _infallible = write!(block, ",\"client\":\"{client}\"");
+        }
+        if let Some(key) = line.key {
+            block.extend_from_slice(b",\"key\":");
+            text(block, key);
         }
         for (name, value) in [("user_agent", line.user_agent), ("referer", line.referer)] {
             if let Some(value) = value {
@@ -285,7 +292,8 @@ mod tests {
             took: Duration::from_micros(85),
             peer: Some(([127, 0, 0, 1], 50_123).into()),
             id: id.clone(),
-            client: Some("ci"),
+            client: Some([192, 0, 2, 7].into()),
+            key: Some("ci"),
             user_agent: Some(b"a \"browser\""),
             referer: None,
             fault: None,
@@ -300,7 +308,7 @@ mod tests {
         log.encode(&mut block, now(), &line("/a", &id));
         let expected = format!(
             "{{\"time\":\"2025-11-25T03:40:01.007Z\",\"method\":\"GET\",\"path\":\"/a\",\"query\":\"a=b\",\"protocol\":\"HTTP/1.1\",\"route\":\"/\",\"status\":200,\
-             \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{}\",\"client\":\"ci\",\"user_agent\":\"a \\\"browser\\\"\"}}\n",
+             \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{}\",\"client\":\"192.0.2.7\",\"key\":\"ci\",\"user_agent\":\"a \\\"browser\\\"\"}}\n",
             id.as_str()
         );
         assert_eq!(String::from_utf8(block).unwrap(), expected);

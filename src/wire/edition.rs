@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::client_address::ProxyRules;
 use super::hosts::Hosts;
 use super::https::HttpsRules;
 use crate::settings::LimitSettings;
@@ -24,6 +25,8 @@ pub(crate) struct Edition<R> {
     pub rules: RequestRules,
     /// The host names that the server answers to.
     pub hosts: Hosts,
+    /// The proxies that name clients.
+    pub proxies: ProxyRules,
     /// Its rules about TLS.
     pub https: HttpsRules,
     /// Answers the requests.
@@ -66,6 +69,7 @@ impl<R> Editions<R> {
                 logs_query: true,
             },
             hosts: Hosts::default(),
+            proxies: ProxyRules::default(),
             https: HttpsRules::default(),
             responder: Arc::new(responder),
         })
@@ -172,6 +176,7 @@ mod tests {
             number: 2,
             rules: one.rules,
             hosts: Hosts::default(),
+            proxies: ProxyRules::default(),
             https: HttpsRules::default(),
             responder: Arc::new(2),
         });

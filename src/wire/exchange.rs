@@ -95,6 +95,10 @@ impl<R: Responder> Worker<R> {
             cross_site: false,
             link,
         };
+        let peer = incoming.head().peer_addr.map(|peer| peer.ip());
+        if let Some(client) = edition.proxies.client(incoming.headers(), peer) {
+            incoming.link.client().address.set(Some(client));
+        }
         if !incoming.method().is_safe() {
             let loopback = incoming.link.on_loopback;
             incoming.cross_site = edition.hosts.is_cross_site(incoming.head(), loopback);

@@ -1,6 +1,7 @@
 //! A request, the permission to work on it, and the trait of what answers it.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use tokio::time::Instant;
 
-use super::link::Link;
+use super::link::{Link, RateLeft};
 use super::pooled_request::PooledRequest;
 use super::problem::{Code, Problem};
 use crate::places::TakenPlace;
@@ -46,6 +47,11 @@ impl Incoming {
         self.request.query()
     }
 
+    /// The time when its head was complete.
+    pub(crate) fn arrived_at(&self) -> Instant {
+        self.link.started
+    }
+
     /// The method.
     pub(crate) fn method(&self) -> &Method {
         &self.head().method
@@ -66,10 +72,34 @@ impl Incoming {
         self.link.on_loopback
     }
 
-    /// Notes for the access log the name of the key that its client shows.
-    pub(crate) fn note_client(&self, name: &Arc<str>) {
+    /// Notes the name of the key that its client shows, for the access log too.
+    pub(crate) fn note_key(&self, name: &Arc<str>) {
         // A client shows one key, so that it was noted already or is now.
-        let _same = self.link.client.set(Arc::clone(name));
+        let _same = self.link.client().key.set(Arc::clone(name));
+    }
+
+    /// The name of the key that its client shows, if the route asks for one and it is valid.
+    pub(crate) fn key(&self) -> Option<&Arc<str>> {
+        self.link.known_client()?.key.get()
+    }
+
+    /// The address of the client: the one that a trusted proxy names, or that of the connection. `None` for a unix socket.
+    pub(crate) fn client_address(&self) -> Option<IpAddr> {
+        let named = self
+            .link
+            .known_client()
+            .and_then(|client| client.address.get());
+        named.or_else(|| self.head().peer_addr.map(|peer| peer.ip()))
+    }
+
+    /// Notes the requests that its client may still send.
+    pub(crate) fn note_rate(&self, left: RateLeft) {
+        self.link.client().rate.set(Some(left));
+    }
+
+    /// The requests that its client may still send, if it was counted.
+    pub(crate) fn rate(&self) -> Option<RateLeft> {
+        self.link.known_client()?.rate.get()
     }
 
     /// Refuses a request that may change something if a page of another site sent it.

@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -33,9 +35,31 @@ pub(super) struct Link {
     pub(super) id: RequestId,
     /// The reason why it was refused, or why its body could not be read, as the access log tells it.
     pub(super) fault: Cell<Option<&'static str>>,
-    /// The name of the key that its client shows, if the route asks for one and it is valid.
-    pub(super) client: OnceCell<Arc<str>>,
+    /// More about its client. Most requests have nothing, and no memory for it.
+    client: OnceCell<Box<ClientNotes>>,
     client_left: Cell<bool>,
+}
+
+/// The requests that a client may still send to a route with a `rate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RateLeft {
+    /// So many at once.
+    pub requests: u32,
+    /// The seconds after which it may send all of them again.
+    pub seconds: u32,
+    /// The time that it has to wait, if this one is refused.
+    pub wait: Option<Duration>,
+}
+
+/// The facts about the client of a request that are found out while it is answered.
+#[derive(Debug, Default)]
+pub(super) struct ClientNotes {
+    /// The name of the key that it shows, if the route asks for one and it is valid.
+    pub(super) key: OnceCell<Arc<str>>,
+    /// Its address, if a trusted proxy names it.
+    pub(super) address: Cell<Option<IpAddr>>,
+    /// The rate of the route that counts it.
+    pub(super) rate: Cell<Option<RateLeft>>,
 }
 
 impl Link {
@@ -52,6 +76,16 @@ impl Link {
             client: OnceCell::new(),
             client_left: Cell::new(false),
         })
+    }
+
+    /// The notes about its client.
+    pub(super) fn client(&self) -> &ClientNotes {
+        self.client.get_or_init(Box::default)
+    }
+
+    /// Those that there are.
+    pub(super) fn known_client(&self) -> Option<&ClientNotes> {
+        self.client.get().map(AsRef::as_ref)
     }
 
     /// Notes that the client has closed its side.

@@ -33,6 +33,7 @@
 //! | 422 | `key_reused` | another request was sent with the same `Idempotency-Key` |
 //! | 424 | `cancelled` | an operation of an atomic batch that was not done, since another was refused |
 //! | 428 | `precondition_required` | the resource insists on `If-Match` |
+//! | 429 | `too_many_requests` | past the `rate` of the route; with `Retry-After` and `RateLimit` |
 //! | 431 | `head_too_large` | past `limits.headers` |
 //! | 499 | `client_left` | the client closed while its request was queued, or the records searched for that it asks for or changes; it reads this only if it closed one side |
 //! | 500 | `internal`, `damaged` | a bug, or damaged data; nothing internal is told |
@@ -122,6 +123,7 @@ codes! {
     Cancelled = 424, "cancelled", "Another operation of the batch was refused";
     ClientLeft = 499, "client_left", "The client closed the connection before the answer was ready";
     PreconditionRequired = 428, "precondition_required", "A change needs an If-Match header";
+    TooManyRequests = 429, "too_many_requests", "The client has sent too many requests";
     HeadTooLarge = 431, "head_too_large", "The request's headers are too large";
     Internal = 500, "internal", "An error happened in the server";
     Damaged = 500, "damaged", "The stored record is damaged";
@@ -361,7 +363,8 @@ impl Problem {
         if let Some(after) = self.retry_after.or(self.code.retry_after()) {
             headers.insert(
                 header::RETRY_AFTER,
-                HeaderValue::from(after.as_secs().max(1)),
+                // Who comes a moment too early is refused again.
+                HeaderValue::from(whole_seconds(after).max(1)),
             );
         }
         if let Some((name, value)) = self.header.as_deref()
@@ -378,6 +381,11 @@ pub(crate) fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+}
+
+/// The seconds of a time, rounded up.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 #[cfg(test)]

@@ -188,6 +188,7 @@ impl Drop for RequestRecord {
             return;
         };
         let shown = text.shown();
+        let client = self.link.known_client();
         let is_whole = self.length.get() == Some(self.sent.get());
         access.add(&Line {
             method: self.method.as_ref().map_or("", Method::as_str),
@@ -200,7 +201,10 @@ impl Drop for RequestRecord {
             took: self.link.started.elapsed(),
             peer: self.peer,
             id: self.link.id.clone(),
-            client: self.link.client.get().map(AsRef::as_ref),
+            client: client.and_then(|client| client.address.get()),
+            key: client
+                .and_then(|client| client.key.get())
+                .map(AsRef::as_ref),
             user_agent: shown.user_agent,
             referer: shown.referer,
             fault: if is_whole {

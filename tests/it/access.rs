@@ -10,7 +10,7 @@ use crate::client::{self, Client, Response};
 use crate::daemon::{BINARY, TestDaemon};
 
 /// A key as `perennial key new` makes it: its secret, and what the settings need.
-fn new_key(words: &[&str]) -> (String, String) {
+pub(crate) fn new_key(words: &[&str]) -> (String, String) {
     let mut command = Command::new(BINARY);
     let made = command.args(["key", "new"]).args(words).output().unwrap();
     assert!(made.status.success(), "{made:?}");
@@ -309,17 +309,17 @@ fn the_access_log_names_the_key_where_one_is_needed() {
     access_log::stop(&mut daemon);
     let lines = access_log::lines(&logs);
     // Each of the handlers writes its own lines together.
-    for (method, path, _, _, status, client) in asked {
+    for (method, path, _, _, status, key) in asked {
         let is_of_it = |line: &&Value| {
             line["method"] == method && line["path"] == path && line["status"] == status
         };
         let found: Vec<_> = lines
             .iter()
             .filter(is_of_it)
-            .map(|line| &line["client"])
+            .map(|line| &line["key"])
             .collect();
         assert!(
-            !found.is_empty() && found.iter().all(|found| **found == client),
+            !found.is_empty() && found.iter().all(|found| **found == key),
             "{method} {path}: {lines:#?}"
         );
     }

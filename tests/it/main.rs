@@ -69,6 +69,7 @@ mod probe;
 #[path = "../../src/record/tests/random_input.rs"]
 mod random_input;
 mod ranges;
+mod rates;
 mod references;
 mod released;
 mod reload;

@@ -83,7 +83,7 @@ impl Explanation {
 
     fn headers(&mut self, response: &mut Response, rules: Option<&RouteRules>) {
         if let Some(rules) = rules {
-            rules.add_headers(response);
+            rules.add_headers(None, response);
         }
         let headers = response.headers().iter();
         let lines = headers

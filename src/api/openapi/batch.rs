@@ -8,7 +8,7 @@ use super::API;
 use super::operation::{Operation, path_item, schema_ref};
 use super::problems::Arises;
 use super::shapes::id_pattern;
-use crate::settings::{AllowedClients, Put, ResourceSettings, Settings};
+use crate::settings::{AllowedClients, Put, ResourceSettings, RuleSettings, Settings};
 
 /// Adds its path and its schemas.
 pub(super) fn add(
@@ -16,10 +16,14 @@ pub(super) fn add(
     paths: &mut Map<String, Value>,
     schemas: &mut Map<String, Value>,
 ) {
-    let mut resources = settings.resources.values();
-    let is_limited = resources.any(|it| it.rules.access.write != AllowedClients::Public);
+    let any = |is: fn(&RuleSettings) -> bool| {
+        let mut resources = settings.resources.values();
+        resources.any(|resource| is(&resource.rules))
+    };
+    let is_limited = any(|rules| rules.access.write != AllowedClients::Public);
+    let counted = any(|rules| rules.rate.is_some()).then_some(Arises::Counted);
     let operation = |method: &str| {
-        let operation = operation(method)?;
+        let operation = operation(method)?.fails(counted.as_slice());
         Some(if is_limited {
             operation.for_keys(false)
         } else {

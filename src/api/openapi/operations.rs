@@ -66,7 +66,10 @@ impl DescribedResource<'_> {
 
     /// The operation, which may need a key.
     fn limited(&self, operation: Operation, method: &str) -> Operation {
-        let access = &self.settings.rules.access;
+        let rules = &self.settings.rules;
+        let counted = rules.rate.is_some().then_some(Arises::Counted);
+        let operation = operation.fails(counted.as_slice());
+        let access = &rules.access;
         let clients = if method == "GET" {
             &access.read
         } else {

@@ -22,6 +22,8 @@ pub(super) enum Arises {
     Body,
     /// Not every client may send it.
     Limited,
+    /// Its client may send only so many in a time.
+    Counted,
     /// Its body is a record, several, or a part of one.
     RecordBody,
     /// It may be a JSON Patch.
@@ -68,6 +70,7 @@ fn arises(code: Code) -> Arises {
         }
         Code::NotAcceptable => Arises::Accept,
         Code::Unauthorized | Code::NotPermitted => Arises::Limited,
+        Code::TooManyRequests => Arises::Counted,
         Code::InvalidParameter => Arises::Query,
         Code::BodyTimeout | Code::BodyTooLarge | Code::UnsupportedMediaType | Code::InvalidJson => {
             Arises::Body
@@ -148,7 +151,7 @@ pub(super) fn responses() -> Map<String, Value> {
             405 => &["Allow"],
             412 => &["ETag"],
             415 => &["Accept-Post", "Accept-Patch"],
-            503 => &["Retry-After"],
+            429 | 503 => &["Retry-After"],
             _ => &[],
         };
         let headers = answer_headers(&[&["X-Request-Id"], own].concat());

@@ -41,6 +41,7 @@ hash = "sha256:b6a1f0bc1c5dc8e0a4d7e1c1d9b5c9a1f1a0f9d8c7b6a5948372615049382716"
 
 [resource.movies]
 access = { read = "public", write = ["key:ci"] }
+rate = { requests = 100 }
 path = "/api/films"
 accept = ["text/plain"]
 delete_matching = true

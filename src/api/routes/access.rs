@@ -104,7 +104,7 @@ impl AccessRule {
 
     /// Refuses a request if its client has not this permission. Notes for the access log which key it shows, where one is needed.
     pub(crate) fn check(&self, request: &Incoming, permission: Permission) -> Result<(), Problem> {
-        let note = |name: &Arc<str>| request.note_client(name);
+        let note = |name: &Arc<str>| request.note_key(name);
         self.check_key(request.headers(), permission, note)
     }
 

@@ -8,8 +8,7 @@ use crate::settings::CorsSettings;
 use crate::wire::{Code, Hosts, Incoming, Problem, Response, options};
 
 /// The fields of an answer that such a page may read, beside those that it may read anyway.
-const EXPOSED: &str =
-    "X-Total-Count, Content-Range, Link, Location, ETag, Retry-After, X-Request-Id";
+const EXPOSED: &str = "X-Total-Count, Content-Range, Link, Location, ETag, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id";
 /// The time for which a browser need not ask again, in seconds.
 const KNOWN_FOR: &str = "600";
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::rate::RateLimit;
 use super::table::RouteTable;
 use crate::api::site::Site;
 use crate::num::as_u64;
@@ -100,6 +101,22 @@ impl MetricSource for Arc<RouteTable> {
             "perennial_http_queue_refused",
             "Requests refused with 503 because the queue of their route was full",
             each(|gate| gate.refused.get()),
+        );
+        let each = |value: fn(&RateLimit) -> u64| {
+            self.all.iter().filter_map(move |route| {
+                let rate = route.rules.rate.as_ref()?;
+                Some(([("route", route.pattern.as_str())], value(rate)))
+            })
+        };
+        rows.counters(
+            "perennial_http_rate_refused",
+            "Requests refused with 429 because their client had sent more than the rate of the route",
+            each(|rate| rate.refused.get()),
+        );
+        rows.counters(
+            "perennial_http_rate_forgotten",
+            "Clients that were forgotten, with the requests that they had sent, because a route with a rate had too many",
+            each(|rate| rate.forgotten.get()),
         );
     }
 }

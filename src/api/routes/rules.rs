@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use super::access::AccessRule;
 use super::cors::CorsRule;
 use super::gate::{Gate, WAITING_MAX};
+use super::rate::RateLimit;
 use crate::settings::RuleSettings;
 use crate::supervision::RETRY_AFTER;
-use crate::wire::{Code, Pass, Problem, Response};
+use crate::wire::{Code, Incoming, Pass, Problem, RateLeft, Response};
 
 /// The rules of one route.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct RouteRules {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// The clients that may use it.
     pub(crate) access: AccessRule,
+    /// The requests that a client may send in a time.
+    pub(crate) rate: Option<Arc<RateLimit>>,
     /// The pages of other sites that may use it.
     pub(crate) cors: CorsRule,
     /// The pages that are shown in the place of errors, by status.
@@ -34,7 +37,8 @@ pub(crate) struct RouteRules {
 }
 
 impl RouteRules {
-    /// The rules from the settings. If the route has had some before, its requests share its queue.
+    /// The rules from the settings. If the route has had some before, its requests share its queue, and its clients have the rate that
+    /// they had, unless it was changed.
     pub(crate) fn new(written: &RuleSettings, access: AccessRule, before: Option<&Self>) -> Self {
         // Invalid names and values are violations of the settings, so none is left out here.
         let headers = written.headers.iter().filter_map(|(name, value)| {
@@ -45,9 +49,15 @@ impl RouteRules {
         let gate = |places: NonZeroUsize| {
             kept.unwrap_or_else(|| Arc::new(Gate::new(places.get(), WAITING_MAX)))
         };
+        let rate = written.rate.as_ref().map(|written| {
+            let kept = before.and_then(|before| before.rate.clone());
+            let kept = kept.filter(|rate| rate.is_of(written));
+            kept.unwrap_or_else(|| Arc::new(RateLimit::new(written)))
+        });
         Self {
             headers: headers.collect(),
             access,
+            rate,
             cors: CorsRule::new(&written.cors),
             errors: written.errors.clone(),
             delay: written.delay,
@@ -61,6 +71,21 @@ impl RouteRules {
         if let Some((gate, places)) = self.gate.as_ref().zip(self.max_in_flight) {
             gate.resize(places.get());
         }
+    }
+
+    /// Counts an operation of a request for its client. Refuses it if there were too many.
+    pub(crate) fn count(&self, request: &Incoming) -> Result<(), Problem> {
+        let rate = self.rate.as_ref();
+        rate.map_or(Ok(()), |rate| rate.count(request))
+    }
+
+    /// Counts a request for its client, unless that was done. Refuses it if there were too many.
+    pub(crate) fn count_once(&self, request: &Incoming) -> Result<(), Problem> {
+        let rate = self.rate.as_ref();
+        rate.map_or(Ok(()), |rate| match request.rate() {
+            Some(left) => rate.verdict(left),
+            None => rate.count(request),
+        })
     }
 
     /// Whether a request may have to wait before it is answered.
@@ -90,8 +115,11 @@ impl RouteRules {
         self.errors.get(&status).map(String::as_str)
     }
 
-    /// Adds the route's headers to an answer. What the answer varies by stays.
-    pub(crate) fn add_headers(&self, response: &mut Response) {
+    /// Adds the route's headers to an answer, and those of its rate if the client was counted. What the answer varies by stays.
+    pub(crate) fn add_headers(&self, left: Option<RateLeft>, response: &mut Response) {
+        if let Some((rate, left)) = self.rate.as_ref().zip(left) {
+            rate.add_headers(left, response.headers_mut());
+        }
         for (name, value) in &self.headers {
             if *name == header::VARY {
                 response.headers_mut().append(name.clone(), value.clone());

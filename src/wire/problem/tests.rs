@@ -15,7 +15,7 @@ fn a_503_says_when_to_come_again_unless_it_may_have_been_done() {
         assert_eq!(after(Problem::new(code)).as_deref(), Some("1"), "{code:?}");
     }
     let patient = Problem::new(Code::Overloaded).retry_after(Duration::from_millis(7_500));
-    assert_eq!(after(patient).as_deref(), Some("7"));
+    assert_eq!(after(patient).as_deref(), Some("8"));
     assert_eq!(after(Problem::new(Code::OutcomeUnknown)), None);
     assert_eq!(
         after(Problem::new(Code::ShuttingDown)).as_deref(),
