@@ -394,6 +394,7 @@ const OF_RESOURCES: [&str; 15] = [
     "headers",
     "cors",
     "delay",
+    "rate",
     "max_in_flight",
 ];
 
