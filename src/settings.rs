@@ -27,6 +27,7 @@ mod folders;
 mod indexes;
 mod json_members;
 mod json_schema;
+mod key;
 mod key_path;
 mod keys;
 mod kind;
@@ -37,6 +38,7 @@ mod plan;
 mod proxies;
 mod read_files;
 mod real_paths;
+mod redirect;
 mod reference;
 mod references;
 mod routes;
@@ -65,8 +67,8 @@ pub(crate) use plan::{NodeChange, plan};
 pub use proxies::{ForwardedHeader, NotProxies, TrustedProxy};
 pub use reference::reference;
 pub use routes::{
-    CacheRule, CorsSettings, FolderSettings, Put, RatePer, RateSettings, ResourceSettings,
-    RouteSettings, RuleSettings, TargetSettings,
+    CacheRule, CorsSettings, FolderSettings, NotRedirect, Put, RatePer, RateSettings,
+    RedirectSettings, RedirectTo, ResourceSettings, RouteSettings, RuleSettings, TargetSettings,
 };
 pub(crate) use source::SettingsSource;
 pub(crate) use texts::name_fault;

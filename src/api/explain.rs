@@ -68,6 +68,14 @@ impl Explainer<'_> {
         };
         match &routed.matched.route.target {
             Target::Files(root) => self.file(&routed, root, site, &mut told).await,
+            Target::Redirect(redirect) => {
+                let status = if redirect.permanent { 308 } else { 307 };
+                let rest = routed.matched.rest(&asked.path);
+                let to = redirect.to.address(rest, "");
+                told.add("target", "another address");
+                told.add("answered by", "a request handler");
+                told.add("answer", format!("{status} to {to}, with the query"));
+            }
             Target::Resource(target) => {
                 let records = AskedRecords::new(self.settings, target, &routed);
                 records.tell(site.map(|site| &*site.store), &mut told).await;
@@ -373,7 +381,9 @@ fn encoded(coding: ContentCoding, place: EncodedPlace) -> String {
 /// The reason why a route has a path.
 fn why(matched: &Matched, asked: &AskedRequest) -> &'static str {
     match &matched.route.target {
-        Target::Files(_) => "the longest prefix of the path, by whole segments",
+        Target::Files(_) | Target::Redirect(_) => {
+            "the longest prefix of the path, by whole segments"
+        }
         Target::Batch => "the path of batches",
         Target::Document(_) => "the path of a document about the API",
         Target::Resource(target) => match NamedRecord::of(target, matched, &asked.path) {
@@ -391,9 +401,10 @@ fn why(matched: &Matched, asked: &AskedRequest) -> &'static str {
 fn why_not(route: &Route, second: &Route) -> &'static str {
     match (&route.target, &second.target) {
         (Target::Resource(_), Target::Files(_)) => "a folder comes after a resource",
+        (Target::Resource(_), Target::Redirect(_)) => "a redirect comes after a resource",
         (Target::Document(_), _) | (_, Target::Document(_)) => "a document has only one path",
         (Target::Batch, _) | (_, Target::Batch) => "batches have only one path",
-        (Target::Files(_), _) => "its path is shorter",
+        (Target::Files(_) | Target::Redirect(_), _) => "its path is shorter",
         (Target::Resource(_), Target::Resource(_)) => "its path is a less exact match",
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use actix_web::http::Method;
+use actix_web::http::{Method, StatusCode, header};
 use tokio::time::Instant;
 
-use super::answer::redirect;
+use super::answer::{empty, redirect, set};
 use super::feed::Feeds;
 use super::kept_lists::KeptLists;
 use super::nowhere::nothing_at;
@@ -13,11 +13,15 @@ use super::openapi::METHODS_OF_DOCUMENT;
 use super::routes::{CorsRule, Matched, RouteRules, RouteTable, Target, Unrouted, is_asked_before};
 use super::{batch, files, resource};
 use crate::file_cache::Files;
-use crate::settings::{Permission, Settings};
+use crate::settings::{Permission, RedirectSettings, Settings};
 use crate::storage::Store;
 use crate::wire::{
-    Code, ConnectionCounters, Hosts, Incoming, Pass, Problem, Responder, Response, takes_html,
+    Code, ConnectionCounters, Hosts, Incoming, Pass, Problem, Responder, Response, options,
+    takes_html,
 };
+
+/// Where they lead may take others or fewer.
+const METHODS_OF_REDIRECTS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The public site and API of one edition of the settings; all request handlers share it.
 #[derive(Debug)]
@@ -56,6 +60,7 @@ impl Site {
         let methods = match matched {
             Ok(matched) => match &matched.route.target {
                 Target::Files(_) => files::METHODS,
+                Target::Redirect(_) => METHODS_OF_REDIRECTS,
                 Target::Resource(target) => resource::methods(target, matched, request.path()),
                 Target::Batch => batch::METHODS,
                 Target::Document(_) => METHODS_OF_DOCUMENT,
@@ -91,6 +96,7 @@ impl Responder for Site {
         let mut response = match &matched.route.target {
             Target::Files(root) => files::quick(self, request, root, matched, now)?,
             Target::Resource(target) => resource::quick(self, target, matched, request)?,
+            Target::Redirect(redirect) => redirected(redirect, matched, request),
             Target::Batch | Target::Document(_) => return None,
         };
         self.add_headers(request, rules, &mut response);
@@ -112,6 +118,7 @@ impl Responder for Site {
         let answered = match matched {
             Ok(matched) => match &matched.route.target {
                 Target::Files(root) => files::slow(self, root, matched, request).await,
+                Target::Redirect(redirect) => Ok(redirected(redirect, matched, request)),
                 Target::Resource(resource) => {
                     resource::answer(self, resource, matched, request).await
                 }
@@ -157,6 +164,24 @@ impl Responder for Site {
         self.add_headers(request, &route.rules, &mut response);
         response
     }
+}
+
+/// The answer of a route that sends its clients elsewhere.
+fn redirected(redirect: &RedirectSettings, matched: &Matched, request: &Incoming) -> Response {
+    if *request.method() == Method::OPTIONS {
+        return options(METHODS_OF_REDIRECTS);
+    }
+    let address = redirect
+        .to
+        .address(matched.rest(request.path()), request.query());
+    let status = if redirect.permanent {
+        StatusCode::PERMANENT_REDIRECT
+    } else {
+        StatusCode::TEMPORARY_REDIRECT
+    };
+    let mut response = empty(status);
+    set(&mut response, header::LOCATION, address);
+    response
 }
 
 /// Refuses a request if its client may not send it by this route. OPTIONS tells nothing that is not in the description of the API.

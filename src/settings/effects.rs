@@ -4,7 +4,7 @@ use globset::Glob;
 
 use super::listen::{AdminListen, Listen};
 use super::walk::Findings;
-use super::{AutoCount, Settings, TargetSettings};
+use super::{AutoCount, Settings};
 
 /// Paths that a pattern for all files matches.
 const ANY_FILES: [&str; 2] = ["a", "a/b.c/d.e"];
@@ -99,7 +99,9 @@ pub(super) fn check(settings: &Settings, found: &mut Findings) {
     let cache = &settings.file_cache;
     let keeps_none = cache.budget_bytes == 0 || cache.max_file_bytes == 0;
     for (prefix, route) in &settings.routes {
-        let TargetSettings::Files(folder) = &route.target;
+        let Some(folder) = route.target.folder() else {
+            continue;
+        };
         if keeps_none && !folder.compress.is_empty() {
             let problem = "has no effect, since no file is kept in memory, where it would be compressed: file_cache.budget or file_cache.max_file is 0";
             found.warn_of(&["route", prefix, "files", "compress"], problem);

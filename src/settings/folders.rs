@@ -18,7 +18,6 @@ use super::fault::Location;
 use super::keys;
 use super::look_threads::{BegunLooks, LookThreads};
 use super::real_paths::{RealPaths, real};
-use super::routes::TargetSettings;
 use super::rules::resource_paths;
 use super::shared_folders;
 use super::texts::PATH;
@@ -288,10 +287,8 @@ fn served_folders(found: &Findings, in_force: Option<&Settings>) -> Arc<Vec<Fold
     let mut below = below(found);
     let is_in_force = |route: &str, path: &Path| {
         let known = in_force.and_then(|settings| settings.routes.get(route));
-        known.is_some_and(|route| {
-            let TargetSettings::Files(folder) = &route.target;
-            folder.root == path
-        })
+        let folder = known.and_then(|route| route.target.folder());
+        folder.is_some_and(|folder| folder.root == path)
     };
     let routes = found.named("route").into_iter();
     let folders = routes.filter_map(|route| {

@@ -6,111 +6,21 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::key_path::KeyPath;
 use super::kind::Kind;
 use super::texts::{
     ADDRESS, BACKUP_TO, CACHE_RULES, CODINGS, CONTENT_TYPES, DAY, ENDPOINT, ERROR_PAGES,
     FILE_NAMES, FILTER, HEADERS, HOSTS, HSTS, INCLUDES, LISTENS, MEDIA_TYPES, ORIGINS, PAGE, PATH,
-    PATTERNS, PROXIES, REGION, SCOPES, SECRET_HASH, URL_PATH,
+    PATTERNS, PROXIES, REDIRECT, REGION, SCOPES, SECRET_HASH, URL_PATH,
 };
 
-/// The way in which a change of a key is applied while the daemon runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Applied {
-    /// At once: requests that begin from then on have the new value.
-    Live,
-    /// The children that use it are replaced: they stop in order, and new ones have the new value.
-    Replaced,
-    /// Not at all: it is refused until the daemon is started again.
-    Restart,
-}
-
-/// One key.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Key {
-    /// Its path; `*` stands for a name that the operator chooses.
-    pub(crate) path: &'static str,
-    /// The way in which a change of it is applied while the daemon runs.
-    pub(crate) applied: Applied,
-    pub(crate) kind: Kind,
-    /// A value as TOML writes it: the default, or an example where there is none.
-    pub(crate) value: &'static str,
-    pub(crate) has_default: bool,
-    /// One line: meaning, unit, reason.
-    pub(crate) doc: &'static str,
-}
-
-impl Key {
-    /// Whether its path has a name that the operator chooses.
-    pub(crate) fn is_named(&self) -> bool {
-        self.path.contains('*')
-    }
-
-    /// Its path in this route or resource, if it is a key of those and has a default.
-    pub(super) fn default_in(&self, table: &KeyPath) -> Option<KeyPath> {
-        let parts = table.parts();
-        let [kind, name] = parts.as_slice() else {
-            return None;
-        };
-        let rest = self.path.strip_prefix(&**kind)?.strip_prefix(".*.")?;
-        let above = [&**kind, &**name].into_iter();
-        let path: Vec<_> = above.chain(rest.split('.')).collect();
-        self.has_default.then(|| KeyPath::of(&path))
-    }
-
-    /// Its default, if that is a text.
-    pub(super) fn default_text(&self) -> Option<&'static str> {
-        let text = self.value.strip_prefix('"')?.strip_suffix('"')?;
-        self.has_default.then_some(text)
-    }
-
-    /// Whether its value is a field of [`Settings`](super::Settings). The walk reads the fields of records; and where there
-    /// is one choice, nothing depends on it.
-    pub(crate) fn has_field(&self) -> bool {
-        !matches!(
-            self.kind,
-            Kind::Fields | Kind::SchemaFile | Kind::PemFile | Kind::Indexes | Kind::Choice([_])
-        )
-    }
-}
-
-const fn key(
-    path: &'static str,
-    applied: Applied,
-    kind: Kind,
-    value: &'static str,
-    doc: &'static str,
-) -> Key {
-    let has_default = true;
-    Key {
-        path,
-        applied,
-        kind,
-        value,
-        has_default,
-        doc,
-    }
-}
-
-/// A key without a default.
-const fn optional(
-    path: &'static str,
-    applied: Applied,
-    kind: Kind,
-    value: &'static str,
-    doc: &'static str,
-) -> Key {
-    Key {
-        has_default: false,
-        ..key(path, applied, kind, value, doc)
-    }
-}
+pub(crate) use super::key::{Applied, Key};
+use super::key::{key, optional};
 
 /// Names of keys and tables, and words, that a coming release will have.
 #[rustfmt::skip]
-pub(crate) const COMING: [&str; 9] = [
+pub(crate) const COMING: [&str; 8] = [
     "hang_limit", "interval", "jwt", "postgres", "proxy",
-    "redirect", "restart", "service", "timer",
+    "restart", "service", "timer",
 ];
 
 const LIVE: Applied = Applied::Live;
@@ -339,6 +249,10 @@ pub(crate) const KEYS: &[Key] = &[
         "The codings in which a text and the like is compressed for clients that take it, once for each file, and kept with it in memory; [] compresses nothing"),
     key("route.*.files.precompressed", LIVE, CODINGS, "[]",
         "The codings for which a compressed file may lie beside another one, such as app.js.br, app.js.zst or app.js.gz beside app.js; it is sent instead if it is not older"),
+    optional("route.*.redirect.to", LIVE, REDIRECT, r#""/new{path}""#,
+        "Where clients are sent instead: a path of this site, or an address that begins with http:// or https://. {path} is the rest of the path below the route, with its slash; the query is kept"),
+    optional("route.*.redirect.permanent", LIVE, Kind::Bool, "true",
+        "Whether clients may remember it for ever (308); without it, they may not (307). A POST stays a POST"),
     optional("route.*.cache", LIVE, CACHE_RULES, r#"{ "/assets/**" = "public, max-age=31536000, immutable", "**" = "no-cache" }"#,
         "Cache-Control by the pattern of a path below the route; * stays within one name, ** does not; the longest pattern that matches counts"),
     optional("route.*.types", LIVE, CONTENT_TYPES, r#"{ ".geojson" = "application/geo+json" }"#,

@@ -13,6 +13,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 use super::auth::AccessSettings;
 use super::coding::ContentCoding;
 use super::keys;
+pub use super::redirect::{NotRedirect, RedirectTo};
 use super::texts::{error_status, glob};
 use crate::record::{IdScheme, RecordIndex, Schema};
 
@@ -133,6 +134,29 @@ pub struct CorsSettings {
 pub enum TargetSettings {
     /// The files of a folder.
     Files(FolderSettings),
+    /// Another address, to which clients are sent.
+    Redirect(RedirectSettings),
+}
+
+impl TargetSettings {
+    /// The folder that it serves.
+    pub fn folder(&self) -> Option<&FolderSettings> {
+        match self {
+            Self::Files(folder) => Some(folder),
+            Self::Redirect(_) => None,
+        }
+    }
+}
+
+/// `redirect = { ... }`
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedirectSettings {
+    /// The address.
+    pub to: RedirectTo,
+    /// Whether clients may remember it.
+    #[serde(default)]
+    pub permanent: bool,
 }
 
 /// `files = { ... }`

@@ -36,10 +36,15 @@ pub(super) fn check(found: &mut Findings) {
     for (prefix, location) in found.located("route") {
         let key = ["route", &prefix];
         let root = found.value_of(&["route", &prefix, "files", "root"]);
+        let to = found.value_of(&["route", &prefix, "redirect", "to"]);
+        let is_redirect = to.is_some();
         // If something was meant to be its target, that has been told already.
-        if root.is_none() && !found.is_faulty_below(&key) {
-            let problem = "leads nowhere; write files = { root = \"FOLDER\" }";
+        if root.is_none() && !is_redirect && !found.is_faulty_below(&key) {
+            let problem = "leads nowhere; write files = { root = \"FOLDER\" }, or redirect = { to = \"/NEW{path}\" }";
             found.fault(location, &key, problem);
+        }
+        if is_redirect {
+            redirect(found, &prefix);
         }
     }
     for kind in ["route", "resource"] {
@@ -302,6 +307,25 @@ fn keys_of_clients(found: &mut Findings) {
                 let problem = format!("has {item}, but there is no [{}]", node_name(kind, &of));
                 found.fault_of(&scope, problem);
             }
+        }
+    }
+}
+
+/// A redirect has no files, and nothing that is about files.
+fn redirect(found: &mut Findings, route: &str) {
+    let tables = found.located_in(&["route", route]);
+    for (name, location) in tables {
+        if ["files", "cache", "types", "errors"].contains(&&*name) {
+            let problem =
+                "can't be with redirect, which sends clients elsewhere; take one of the two out";
+            found.fault(location, &["route", route, &name], problem);
+        }
+    }
+    for name in ["cache", "types", "errors"] {
+        let key = ["route", route, name];
+        if found.value_of(&key).is_some() {
+            let problem = "is about files, and the route is a redirect; take it out";
+            found.fault_of(&key, problem);
         }
     }
 }

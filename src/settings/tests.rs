@@ -195,7 +195,8 @@ fn every_key_has_a_field() {
             } else if path[0] == "tls" {
                 path[1] = "certificate".to_owned();
                 path[2] = "x".to_owned();
-            } else if key.path != "route.*.files.root" {
+            } else if !key.path.starts_with("route.*.redirect.") && key.path != "route.*.files.root"
+            {
                 more.push_str("route.\"/x\".files.root = \"a\"\n");
             }
         }
@@ -212,6 +213,9 @@ fn every_key_has_a_field() {
             [kind, name, "rate", other] if other != "requests" => {
                 let requests = ["", kind, name, "rate", "requests"].map(str::to_owned);
                 more = format!("{more}{} = 1\n", fault::shown(&requests[1..]));
+            }
+            [_, _, "redirect", "permanent"] => {
+                more = "route.\"/x\".redirect.to = \"/\"\n".to_owned();
             }
             // It is written beside the certificate.
             ["tls", .., "key"] => continue,
@@ -264,7 +268,7 @@ fn what_is_proposed_can_be_written() {
         let error = loaded(&format!("{wrong}\n")).unwrap_err().to_string();
         assert!(error.contains(told), "{error}");
         let proposed = error.lines().next().unwrap();
-        for name in ["proxy", "redirect,", "timer,"] {
+        for name in ["proxy", "timer,"] {
             assert!(!proposed.contains(name), "{error}");
         }
     }

@@ -9,6 +9,7 @@ use super::backup::BackupTo;
 use super::kind::Kind;
 use super::listen::{AdminListen, Listen};
 use super::proxies::TrustedProxy;
+use super::redirect::RedirectTo;
 
 const fn text(right: &'static str, fault: fn(&str) -> Option<String>) -> Kind {
     Kind::Text { right, fault }
@@ -95,6 +96,10 @@ pub(super) const HOSTS: Kind = list(
         "a host name; write one such as \"example.org\", without a port",
         |text| unless(is_host(text)),
     ),
+);
+pub(super) const REDIRECT: Kind = text(
+    "an address to send clients to; write a path such as \"/new{path}\", or an address such as \"https://example.org{path}\"",
+    |text| unless(text.parse::<RedirectTo>().is_ok()),
 );
 pub(super) const PROXIES: Kind = list(
     "a list of addresses and networks; write [\"10.0.0.0/8\"]",

@@ -70,6 +70,7 @@ mod probe;
 mod random_input;
 mod ranges;
 mod rates;
+mod redirects;
 mod references;
 mod released;
 mod reload;

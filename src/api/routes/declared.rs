@@ -38,7 +38,14 @@ pub(crate) fn declared(
     let welcome = settings.routes.len() == 1 && settings.routes == Settings::default().routes;
     let mut routes = Vec::new();
     for (prefix, written) in &settings.routes {
-        let TargetSettings::Files(folder) = &written.target;
+        let folder = match &written.target {
+            TargetSettings::Files(folder) => folder,
+            TargetSettings::Redirect(redirect) => {
+                let target = Target::Redirect(Box::new(redirect.clone()));
+                routes.push(route(prefix, prefix, &written.rules, target));
+                continue;
+            }
+        };
         let root = root(SiteRoot {
             route: prefix.clone(),
             path: folder.root.clone(),

@@ -11,7 +11,7 @@ use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
 use crate::file_cache::RootHandle;
 use crate::record::nearest;
-use crate::settings::ResourceSettings;
+use crate::settings::{RedirectSettings, ResourceSettings};
 use crate::storage::CollectionId;
 
 /// For longer paths, no similar name is suggested.
@@ -36,6 +36,7 @@ impl Route {
         match &self.target {
             Target::Files(_) if self.pattern == "/" => "/".to_owned(),
             Target::Files(_) => encoded(&self.pattern) + "/",
+            Target::Redirect(_) => encoded(&self.pattern),
             Target::Resource(target) => format!("{}?_limit=1", target.url),
             Target::Batch | Target::Document(_) => self.pattern.clone(),
         }
@@ -67,6 +68,8 @@ impl Route {
 pub(crate) enum Target {
     /// A folder.
     Files(RootHandle),
+    /// Another address.
+    Redirect(Box<RedirectSettings>),
     /// A resource.
     Resource(Box<ResourceTarget>),
     /// Changes of several resources at once.
@@ -80,7 +83,7 @@ impl Target {
     pub(crate) fn root(&self) -> Option<&RootHandle> {
         match self {
             Self::Files(root) => Some(root),
-            Self::Resource(_) | Self::Batch | Self::Document(_) => None,
+            Self::Redirect(_) | Self::Resource(_) | Self::Batch | Self::Document(_) => None,
         }
     }
 }
@@ -138,7 +141,7 @@ pub(crate) enum Unrouted {
 /// Every route.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
-    /// Folders, by path. Each has all paths below its own.
+    /// Folders and redirects, by path. Each has all paths below its own.
     folders: FnvHashMap<String, Arc<Route>>,
     /// The lengths of their paths, the longest first: a path is looked up at these only, however many folders there are.
     lengths: Vec<usize>,
@@ -156,7 +159,7 @@ impl RouteTable {
             table.all.push(Arc::clone(&route));
             let pattern = route.pattern.clone();
             match route.target {
-                Target::Files(_) => {
+                Target::Files(_) | Target::Redirect(_) => {
                     lengths.insert(Reverse(pattern.len()));
                     table.folders.insert(pattern, route);
                 }

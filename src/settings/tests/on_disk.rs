@@ -274,7 +274,7 @@ fn files_may_share_tables_and_a_list_replaces_the_default() {
         .routes
         .iter()
         .map(|(prefix, route)| {
-            let TargetSettings::Files(folder) = &route.target;
+            let folder = route.target.folder().unwrap();
             (prefix.as_str(), folder.root.to_str().unwrap())
         })
         .collect();
