@@ -2,6 +2,7 @@
 //! secrets.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_web::http::header::{self, HeaderMap};
@@ -21,19 +22,42 @@ const INVALID: &str = "Bearer realm=\"perennial\", error=\"invalid_token\"";
 #[derive(Debug, Default)]
 pub(crate) struct ClientKeys(Vec<ClientKey>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct ClientKey {
     name: Arc<str>,
     written: KeySettings,
+    /// When it was shown for the last time, in seconds since 1970; 0 if that was not since the start.
+    used: Arc<AtomicI64>,
+}
+
+impl PartialEq for ClientKey {
+    /// Whether it is the same key, whenever it was shown.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.written == other.written
+    }
 }
 
 impl ClientKeys {
-    pub(super) fn new(settings: &AuthSettings) -> Arc<Self> {
+    /// The keys of the settings. Those with the same secret as `before` go on with the time when they were shown.
+    pub(super) fn new(settings: &AuthSettings, before: Option<&Self>) -> Arc<Self> {
+        let before = || before.into_iter().flat_map(|before| &before.0);
+        let used = |written: &KeySettings| {
+            let mut same = before().filter(|key| key.written.hash == written.hash);
+            same.next().map(|key| Arc::clone(&key.used))
+        };
         let keys = settings.keys.iter().map(|(name, written)| ClientKey {
             name: name.as_str().into(),
             written: written.clone(),
+            used: used(written).unwrap_or_default(),
         });
         Arc::new(Self(keys.collect()))
+    }
+
+    /// The name of each key, and when it was shown for the last time since the start, in seconds since 1970.
+    pub(super) fn used(&self) -> impl Iterator<Item = (&str, i64)> {
+        let used = |key: &ClientKey| key.used.load(Ordering::Relaxed);
+        let all = self.0.iter().map(move |key| (&*key.name, used(key)));
+        all.filter(|(_, used)| *used > 0)
     }
 
     /// The key with this secret. Each key is compared with it, so that the time tells nothing.
@@ -61,6 +85,13 @@ fn now() -> i64 {
 impl ClientKey {
     fn is_valid_at(&self, now: i64) -> bool {
         self.written.expires.is_none_or(|end| now < end)
+    }
+
+    /// Notes that it was shown. All handlers share the time, so it is written once a second at most.
+    fn show(&self, now: i64) {
+        if self.used.load(Ordering::Relaxed) != now {
+            self.used.store(now, Ordering::Relaxed);
+        }
     }
 }
 
@@ -126,12 +157,14 @@ impl AccessRule {
         let Some(key) = self.keys.with_secret(secret) else {
             return Err(unauthorized(INVALID, "no key has this secret"));
         };
-        if !key.is_valid_at(now()) {
+        let now = now();
+        if !key.is_valid_at(now) {
             return Err(unauthorized(
                 INVALID,
                 "the key is not valid any more; ask for another one",
             ));
         }
+        key.show(now);
         note(&key.name);
         let in_scope =
             |scope: &Vec<Scope>| scope.iter().any(|item| item.allows(&self.of, permission));
@@ -212,7 +245,7 @@ mod tests {
             ("unnamed", key("s-unnamed", &[], None)),
         ];
         let keys: BTreeMap<_, _> = keys.map(|(name, key)| (name.to_owned(), key)).into();
-        ClientKeys::new(&AuthSettings { keys })
+        ClientKeys::new(&AuthSettings { keys }, None)
     }
 
     fn rule(of: &str, public_reading: bool) -> AccessRule {
@@ -295,10 +328,27 @@ mod tests {
     }
 
     #[test]
+    fn the_last_use_of_a_key_outlives_a_reload_that_keeps_its_secret() {
+        let written = |name: &str, secret: &str| {
+            let keys = [(name.to_owned(), key(secret, &[], None))];
+            AuthSettings { keys: keys.into() }
+        };
+        let first = ClientKeys::new(&written("a", "s"), None);
+        assert_eq!(first.used().count(), 0);
+        first.0[0].show(7);
+        assert_eq!(first.used().collect::<Vec<_>>(), [("a", 7)]);
+        let renamed = ClientKeys::new(&written("b", "s"), Some(&first));
+        assert_eq!(renamed.used().collect::<Vec<_>>(), [("b", 7)]);
+        let replaced = ClientKeys::new(&written("a", "other"), Some(&first));
+        assert_eq!(replaced.used().count(), 0);
+    }
+
+    #[test]
     fn a_key_is_valid_until_its_last_day_ends() {
         let key = ClientKey {
             name: "a".into(),
             written: key("s", &[], Some(DAY)),
+            used: Arc::default(),
         };
         assert!(key.is_valid_at(DAY - 1));
         assert!(!key.is_valid_at(DAY));

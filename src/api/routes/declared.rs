@@ -22,8 +22,8 @@ pub(crate) fn declared(
     root: impl Fn(SiteRoot) -> Result<RootHandle, RootFault>,
     collection: impl Fn(&str) -> Option<CollectionId>,
 ) -> Result<RouteTable, RootFault> {
+    let keys = ClientKeys::new(&settings.auth, before.map(|before| &*before.keys));
     let before = before.map(RouteTable::rules).unwrap_or_default();
-    let keys = ClientKeys::new(&settings.auth);
     // A scope names a route by its path, and a resource by its name.
     let route = |pattern: &str, name: &str, rules: &RuleSettings, target| {
         let access = AccessRule::new(&rules.access, name, &keys);
@@ -85,5 +85,7 @@ pub(crate) fn declared(
         routes.push(batch);
         routes.extend(documents);
     }
-    Ok(RouteTable::new(routes))
+    let mut table = RouteTable::new(routes);
+    table.keys = keys;
+    Ok(table)
 }

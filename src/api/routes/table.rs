@@ -7,6 +7,7 @@ use std::sync::Arc;
 use fnv::FnvHashMap;
 
 use super::super::openapi::{Document, schema_document};
+use super::access::ClientKeys;
 use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
 use crate::file_cache::RootHandle;
@@ -149,6 +150,8 @@ pub(crate) struct RouteTable {
     resources: FnvHashMap<String, Arc<Route>>,
     /// All routes.
     pub(super) all: Vec<Arc<Route>>,
+    /// The keys that their clients show.
+    pub(super) keys: Arc<ClientKeys>,
 }
 
 impl RouteTable {

@@ -7,6 +7,9 @@ use std::ops::ControlFlow;
 use super::super::http1::PREFACE;
 use crate::num::as_usize;
 
+/// The most bytes of a status in an answer, with a change of the size of the table before it (RFC 7541 section 6).
+const STATUS_BYTES_MAX: u32 = 16;
+
 /// The head of a frame, as far as it is needed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FrameHead {
@@ -22,6 +25,7 @@ impl FrameHead {
     pub(super) const RST_STREAM: u8 = 3;
     pub(super) const GOAWAY: u8 = 7;
     pub(super) const CONTINUATION: u8 = 9;
+    const END_STREAM: u8 = 1;
     pub(super) const PADDED: u8 = 8;
     const BYTES: usize = 9;
 
@@ -33,9 +37,24 @@ impl FrameHead {
         }
     }
 
+    /// Whether it is a whole answer that has nothing but its status. Each answer of the service has an id, which alone is longer.
+    fn is_status_alone(self) -> bool {
+        let ends = self.flags & Self::END_STREAM != 0;
+        self.kind == Self::HEADERS && ends && self.length <= STATUS_BYTES_MAX
+    }
+
     pub(super) fn is_padded(self) -> bool {
         self.flags & Self::PADDED != 0
     }
+}
+
+/// An end of a stream or of the connection, as a server writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WrittenEnd {
+    /// A frame with this code (RFC 9113 section 7).
+    Code(u32),
+    /// The head of an answer that has nothing but its status.
+    StatusAlone,
 }
 
 /// Reads the bytes of a connection from its beginning, in pieces of any size.
@@ -66,11 +85,14 @@ impl FrameReader {
         }
     }
 
-    /// Calls `see` with the code of each frame that ends a stream or the connection, if it lies within `bytes`.
-    pub(super) fn read_ends(&mut self, mut bytes: &[u8], mut see: impl FnMut(u32)) {
+    /// Calls `see` with each end of a stream or of the connection. The code of a frame is seen if it lies within `bytes`.
+    pub(super) fn read_ends(&mut self, mut bytes: &[u8], mut see: impl FnMut(WrittenEnd)) {
         while !bytes.is_empty() {
             let mut place = None;
             bytes = self.read(bytes, |frame| {
+                if frame.is_status_alone() {
+                    see(WrittenEnd::StatusAlone);
+                }
                 // Before the code, GOAWAY has the number of a stream.
                 place = match frame.kind {
                     FrameHead::RST_STREAM => Some(0),
@@ -81,7 +103,7 @@ impl FrameReader {
             });
             let code = place.and_then(|place| bytes.get(place..)?.first_chunk());
             if let Some(code) = code {
-                see(u32::from_be_bytes(*code));
+                see(WrittenEnd::Code(u32::from_be_bytes(*code)));
             }
         }
     }
@@ -123,12 +145,17 @@ mod tests {
         let mut bytes = vec![0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 1];
         bytes.extend([0, 0, 2, 0, 1, 0, 0, 0, 3, 7, 3]);
         bytes.extend([0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 9]);
-        let mut codes = Vec::new();
+        // A whole answer of five bytes, the head of another one, and one with more than a status.
+        bytes.extend([0, 0, 5, 1, 5, 0, 0, 0, 1, 0x48, 3, b'4', b'3', b'1']);
+        bytes.extend([0, 0, 1, 1, 4, 0, 0, 0, 3, 0x88]);
+        bytes.extend([&[0, 0, 17, 1, 5, 0, 0, 0, 5][..], &[0x88; 17]].concat());
+        let mut ends = Vec::new();
         let mut reader = FrameReader::of_server();
         for piece in [&bytes[..20], &bytes[20..]] {
-            reader.read_ends(piece, |code| codes.push(code));
+            reader.read_ends(piece, |end| ends.push(end));
         }
-        assert_eq!(codes, [1, 9]);
+        let code = WrittenEnd::Code;
+        assert_eq!(ends, [code(1), code(9), WrittenEnd::StatusAlone]);
     }
 
     #[test]

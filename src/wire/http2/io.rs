@@ -25,7 +25,7 @@ use super::super::socket::Then;
 use super::super::thread::Thread;
 use super::super::transport::Transport;
 use super::budget::FrameBudget;
-use super::frames::{FrameHead, FrameReader};
+use super::frames::{FrameHead, FrameReader, WrittenEnd};
 use super::streams::Streams;
 use crate::num::as_usize;
 
@@ -146,7 +146,15 @@ impl Io {
             taken -= bytes.len();
             let (thread, peer) = (&self.thread, self.peer);
             let (budget, streams) = (&self.budget, &self.streams);
-            self.written.read_ends(bytes, |code| {
+            self.written.read_ends(bytes, |end| {
+                let code = match end {
+                    WrittenEnd::StatusAlone => {
+                        // The library answers 431 to a head that is too large. If more comes on its stream, a reset follows.
+                        streams.refuse();
+                        return budget.head_too_large();
+                    }
+                    WrittenEnd::Code(code) => code,
+                };
                 if code == u32::from(Reason::REFUSED_STREAM) && streams.is_for_head() {
                     budget.head_too_large();
                 }
