@@ -20,7 +20,7 @@ use crate::wire::{
     takes_html,
 };
 
-/// Where they lead may take others or fewer.
+/// The methods that redirects take. The address to which they lead may take fewer.
 const METHODS_OF_REDIRECTS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The public site and API of one edition of the settings; all request handlers share it.

@@ -13,7 +13,7 @@ const REST: &str = "{path}";
 #[serde(try_from = "String")]
 pub struct RedirectTo {
     before: String,
-    /// What follows the rest of the path; `None` if that is not part of it.
+    /// The text behind the rest of the path; `None` if that is not part of it.
     after: Option<String>,
 }
 

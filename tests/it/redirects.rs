@@ -14,7 +14,7 @@ fn start() -> TestDaemon {
 fn asked(daemon: &TestDaemon, method: &str, path: &str) -> (u16, Option<String>) {
     let body = (method == "POST").then_some(&b"{}"[..]);
     let answer: Response = client::send(daemon.public(), method, path, &[], body);
-    (answer.status, answer.location().map(str::to_owned))
+    (answer.status, answer.header("location").map(str::to_owned))
 }
 
 #[test]

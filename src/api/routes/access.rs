@@ -26,7 +26,7 @@ pub(crate) struct ClientKeys(Vec<ClientKey>);
 struct ClientKey {
     name: Arc<str>,
     written: KeySettings,
-    /// When it was shown for the last time, in seconds since 1970; 0 if that was not since the start.
+    /// The time when it was shown last, in seconds since 1970; 0 if that was not since the start.
     used: Arc<AtomicI64>,
 }
 
