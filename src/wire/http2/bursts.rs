@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// So many requests may wait for their answers on one thread before connections are held to bursts.
-const OF_THREAD: usize = 256;
+const OF_THREAD: usize = 128;
 /// The most requests of a burst that wait for their answers.
 const OF_BURST: usize = 4;
 /// The time after which a burst is over, whatever waits.

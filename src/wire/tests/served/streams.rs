@@ -414,7 +414,7 @@ fn many_heads_and_bodies_in_one_write_are_all_answered() {
 /// If very many requests wait for their answers, those of a connection are begun few at a time, and none waits for long.
 #[test]
 fn a_busy_thread_begins_few_requests_of_a_connection_at_a_time() {
-    const BUSY: i64 = 256;
+    const BUSY: i64 = 128;
     const CLIENTS: i64 = 22;
     const STREAMS: i64 = 100;
     run(async {
