@@ -7,6 +7,7 @@
 // Decision: The table of rates is a hash table of a fixed size.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -63,7 +64,8 @@ pub(crate) struct RateLimit {
     policy: Option<HeaderValue>,
     begun: Instant,
     hasher: RandomState,
-    sets: Box<[Mutex<Vec<CountedClient>>]>,
+    /// Made for the first client: a route that nobody asks for holds none.
+    sets: LazyLock<Box<[Mutex<Vec<CountedClient>>]>>,
     /// Requests that were refused.
     pub(super) refused: Counter,
     /// Clients that were forgotten for others while their requests still counted.
@@ -122,7 +124,7 @@ impl RateLimit {
             policy: HeaderValue::from_str(&policy).ok(),
             begun: Instant::now(),
             hasher: RandomState::new(),
-            sets: (0..SETS).map(|_| Mutex::default()).collect(),
+            sets: LazyLock::new(|| (0..SETS).map(|_| Mutex::default()).collect()),
             refused: Counter::default(),
             forgotten: Counter::default(),
         }
