@@ -24,6 +24,7 @@ mod kept_lists;
 mod nowhere;
 mod openapi;
 mod operations;
+mod redirects;
 mod refused;
 mod resource;
 mod routes;

@@ -23,6 +23,7 @@ mod effects;
 mod fault;
 mod field_values;
 mod fields;
+mod findings;
 mod folders;
 mod indexes;
 mod json_members;

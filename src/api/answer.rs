@@ -24,9 +24,17 @@ pub(super) fn set(response: &mut Response, name: HeaderName, value: impl Into<By
 /// A temporary redirect to a reference without a query; the query of the request is added.
 pub(super) fn redirect(reference: &str, query: &str) -> Answered {
     let mark = if query.is_empty() { "" } else { "?" };
-    let location = HeaderValue::try_from(format!("{reference}{mark}{query}"))
+    moved(
+        StatusCode::TEMPORARY_REDIRECT,
+        format!("{reference}{mark}{query}"),
+    )
+}
+
+/// A redirect with this status to this address.
+pub(super) fn moved(status: StatusCode, address: String) -> Answered {
+    let location = HeaderValue::from_maybe_shared(Bytes::from(address))
         .map_err(|_| Problem::new(Code::NotFound))?;
-    let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
+    let mut response = empty(status);
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
 }

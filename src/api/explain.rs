@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::answer::{empty, redirect};
 use super::files;
 use super::nowhere::nothing_at;
+use super::redirects;
 use super::resource::{NamedPart, NamedRecord};
 use super::routes::{Matched, Route, RouteTable, Target, Unrouted};
 use super::site::Site;
@@ -69,12 +70,12 @@ impl Explainer<'_> {
         match &routed.matched.route.target {
             Target::Files(root) => self.file(&routed, root, site, &mut told).await,
             Target::Redirect(redirect) => {
-                let status = if redirect.permanent { 308 } else { 307 };
-                let rest = routed.matched.rest(&asked.path);
-                let to = redirect.to.address(rest, "");
                 told.add("target", "another address");
                 told.add("answered by", "a request handler");
-                told.add("answer", format!("{status} to {to}, with the query"));
+                let rest = routed.matched.rest(&asked.path);
+                let answered = redirects::answer(redirect, &asked.method, rest, &asked.query);
+                let rules = &routed.matched.route.rules;
+                told.answered(&asked.path, answered, Some(rules));
             }
             Target::Resource(target) => {
                 let records = AskedRecords::new(self.settings, target, &routed);

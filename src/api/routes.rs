@@ -4,6 +4,7 @@ mod access;
 mod cors;
 mod declared;
 mod gate;
+mod metrics;
 mod path;
 mod rate;
 mod rules;

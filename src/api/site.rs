@@ -2,26 +2,22 @@
 
 use std::sync::Arc;
 
-use actix_web::http::{Method, StatusCode, header};
+use actix_web::http::Method;
 use tokio::time::Instant;
 
-use super::answer::{empty, redirect, set};
+use super::answer::{Answered, redirect};
 use super::feed::Feeds;
 use super::kept_lists::KeptLists;
 use super::nowhere::nothing_at;
 use super::openapi::METHODS_OF_DOCUMENT;
 use super::routes::{CorsRule, Matched, RouteRules, RouteTable, Target, Unrouted, is_asked_before};
-use super::{batch, files, resource};
+use super::{batch, files, redirects, resource};
 use crate::file_cache::Files;
 use crate::settings::{Permission, RedirectSettings, Settings};
 use crate::storage::Store;
 use crate::wire::{
-    Code, ConnectionCounters, Hosts, Incoming, Pass, Problem, Responder, Response, options,
-    takes_html,
+    Code, ConnectionCounters, Hosts, Incoming, Pass, Problem, Responder, Response, takes_html,
 };
-
-/// The methods that redirects take. The address to which they lead may take fewer.
-const METHODS_OF_REDIRECTS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The public site and API of one edition of the settings; all request handlers share it.
 #[derive(Debug)]
@@ -60,7 +56,7 @@ impl Site {
         let methods = match matched {
             Ok(matched) => match &matched.route.target {
                 Target::Files(_) => files::METHODS,
-                Target::Redirect(_) => METHODS_OF_REDIRECTS,
+                Target::Redirect(_) => redirects::METHODS,
                 Target::Resource(target) => resource::methods(target, matched, request.path()),
                 Target::Batch => batch::METHODS,
                 Target::Document(_) => METHODS_OF_DOCUMENT,
@@ -96,7 +92,7 @@ impl Responder for Site {
         let mut response = match &matched.route.target {
             Target::Files(root) => files::quick(self, request, root, matched, now)?,
             Target::Resource(target) => resource::quick(self, target, matched, request)?,
-            Target::Redirect(redirect) => redirected(redirect, matched, request),
+            Target::Redirect(redirect) => redirected(redirect, matched, request).ok()?,
             Target::Batch | Target::Document(_) => return None,
         };
         self.add_headers(request, rules, &mut response);
@@ -118,7 +114,7 @@ impl Responder for Site {
         let answered = match matched {
             Ok(matched) => match &matched.route.target {
                 Target::Files(root) => files::slow(self, root, matched, request).await,
-                Target::Redirect(redirect) => Ok(redirected(redirect, matched, request)),
+                Target::Redirect(redirect) => redirected(redirect, matched, request),
                 Target::Resource(resource) => {
                     resource::answer(self, resource, matched, request).await
                 }
@@ -166,22 +162,9 @@ impl Responder for Site {
     }
 }
 
-/// The answer of a route that sends its clients elsewhere.
-fn redirected(redirect: &RedirectSettings, matched: &Matched, request: &Incoming) -> Response {
-    if *request.method() == Method::OPTIONS {
-        return options(METHODS_OF_REDIRECTS);
-    }
-    let address = redirect
-        .to
-        .address(matched.rest(request.path()), request.query());
-    let status = if redirect.permanent {
-        StatusCode::PERMANENT_REDIRECT
-    } else {
-        StatusCode::TEMPORARY_REDIRECT
-    };
-    let mut response = empty(status);
-    set(&mut response, header::LOCATION, address);
-    response
+fn redirected(redirect: &RedirectSettings, matched: &Matched, request: &Incoming) -> Answered {
+    let rest = matched.rest(request.path());
+    redirects::answer(redirect, request.method(), rest, request.query())
 }
 
 /// Refuses a request if its client may not send it by this route. OPTIONS tells nothing that is not in the description of the API.

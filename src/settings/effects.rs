@@ -2,8 +2,8 @@
 
 use globset::Glob;
 
+use super::findings::Findings;
 use super::listen::{AdminListen, Listen};
-use super::walk::Findings;
 use super::{AutoCount, Settings};
 
 /// Paths that a pattern for all files matches.

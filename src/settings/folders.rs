@@ -15,13 +15,13 @@ use std::time::Duration;
 use super::Settings;
 use super::backup::BackupTo;
 use super::fault::Location;
+use super::findings::Findings;
 use super::keys;
 use super::look_threads::{BegunLooks, LookThreads};
 use super::real_paths::{RealPaths, real};
 use super::rules::resource_paths;
 use super::shared_folders;
 use super::texts::PATH;
-use super::walk::Findings;
 use serde_json::Value;
 
 const DATA: [&str; 2] = ["server", "data"];

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::findings::Findings;
 use super::rules;
-use super::walk::Findings;
 use crate::record::{Declared, FieldType, IndexColumn, RecordIndex, Schema, nearest};
 
 /// The most indexes of a resource: each makes every write dearer.

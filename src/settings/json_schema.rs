@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use super::fault::Lines;
 use super::field_values::values_fault;
 use super::fields::{FIELDS_MAX, name_fault};
+use super::findings::Findings;
 use super::json_members::{JsonMembers, SchemaPart};
-use super::walk::Findings;
 use crate::record::{
     Bounds, DefaultValue, Field, FieldSource, FieldType, ObjectFields, Pattern, nearest,
 };

@@ -13,13 +13,13 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use super::fault::{Lines, Location, SettingFault, WHOLE};
+use super::findings::Findings;
 use super::indexes;
 use super::keys::{self, Key};
 use super::look_threads::LookThreads;
 use super::reference;
 use super::references;
 use super::values::SettingValues;
-use super::walk::Findings;
 use super::watched::WatchedPlaces;
 use super::{Settings, effects, folders, rules, tls};
 

@@ -31,14 +31,13 @@ impl RedirectTo {
         let mut address = self.before.clone();
         if let Some(after) = &self.after {
             // Neither "//" nor "/\\" may begin a path: browsers take what follows for a host.
-            let rest = rest.replace('\\', "%5C");
+            let rest = rest.replace('\\', "%5C") + after;
             let doubled = address.ends_with('/');
             address.push_str(if doubled {
                 rest.trim_start_matches('/')
             } else {
                 &rest
             });
-            address.push_str(after);
         }
         if !query.is_empty() {
             address.push(if address.contains('?') { '&' } else { '?' });
@@ -109,6 +108,8 @@ mod tests {
             ("/new{path}", "/a/b%20c", "d", "/new/a/b%20c?d"),
             ("/{path}", "/a", "", "/a"),
             ("/{path}", "", "", "/"),
+            ("/{path}/x", "", "", "/x"),
+            ("/{path}/x", "/a", "", "/a/x"),
             ("/new{path}.html", "/a", "", "/new/a.html"),
             (
                 "https://example.org{path}",
@@ -138,12 +139,14 @@ mod tests {
     fn no_client_can_choose_the_host() {
         for to in [
             "/{path}",
+            "/{path}/evil.example",
             "/new{path}",
             "https://example.org{path}",
             "https://example.org/{path}",
         ] {
             let to: RedirectTo = to.parse().unwrap();
             for rest in [
+                "",
                 "//evil.example",
                 "/\\evil.example",
                 "/\\/evil.example",

@@ -1,8 +1,8 @@
 //! References between resources: each leads to a resource that is declared. Cycles are allowed.
 
 use super::fault::Location;
+use super::findings::Findings;
 use super::rules::may_lack;
-use super::walk::Findings;
 use crate::record::{FieldType, IdScheme, Schema, nearest};
 
 /// A reference as it is written.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::auth::{AccessSettings, Scope};
 use super::backup::BackupTo;
 use super::fault::{Location, node_name, shown};
+use super::findings::Findings;
 use super::indexes;
 use super::key_path::KeyPath;
 use super::keys::{self, Key};
@@ -17,7 +18,6 @@ use super::listen::Listen;
 use super::references;
 use super::texts::url_path_fault;
 use super::tls;
-use super::walk::Findings;
 use crate::record::Schema;
 
 const LISTEN: [&str; 2] = ["server", "listen"];

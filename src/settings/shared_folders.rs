@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::auth::{AccessSettings, AllowedClients};
-use super::walk::Findings;
+use super::findings::Findings;
 
 /// The path of a route, and its real folder.
 pub(super) type ServedFolder = (String, PathBuf);

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
+use super::findings::Findings;
 use super::load::{self, CheckedFolders, LoadError, LoadedSettings};
 use super::look_threads::LookThreads;
 use super::rules::{self, ADMIN, TLS_LISTEN};
-use super::walk::Findings;
 use super::watched::WatchedPlaces;
 use super::{AdminListen, IdScheme, Settings};
 

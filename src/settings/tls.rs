@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::fault::{Location, shown};
+use super::findings::Findings;
 use super::listen::Listen;
 use super::rules::TLS_LISTEN;
-use super::walk::Findings;
 use super::{CheckedFolders, Settings};
 use crate::certificates::{Pair, PairFault, PairState, Pairs};
 

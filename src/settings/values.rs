@@ -10,9 +10,10 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use toml::de::DeTable;
 
+use super::findings::Findings;
 use super::key_path::KeyPath;
 use super::keys::{self, KEYS, Key};
-use super::walk::{Findings, json};
+use super::walk::json;
 
 /// The defaults, by the paths of their keys.
 static DEFAULTS: LazyLock<BTreeMap<&str, Value>> = LazyLock::new(|| {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName};
 
 use crate::settings::{ForwardedHeader, ServerSettings, TrustedProxy};
 
@@ -31,7 +31,7 @@ impl ProxyRules {
             return None;
         }
         let mut client = None;
-        for named in self.named(headers).into_iter().rev() {
+        for named in self.named(headers) {
             // The proxy that wrote it does not tell, or it is not the list of a proxy: the client is the last that is known.
             let Some(address) = named else { break };
             client = Some(address);
@@ -46,47 +46,54 @@ impl ProxyRules {
         self.trusted.iter().any(|proxy| proxy.contains(address))
     }
 
-    /// The addresses in their order; `None` where there is none.
-    fn named(&self, headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-        let (name, read): (_, fn(&str) -> Option<IpAddr>) = match self.header {
-            ForwardedHeader::XForwardedFor => (HeaderName::from_static("x-forwarded-for"), node),
-            ForwardedHeader::Forwarded => (HeaderName::from_static("forwarded"), element),
-        };
-        let values = headers.get_all(name);
-        let values = values.map(|value| HeaderValue::to_str(value).ok());
-        values
-            .flat_map(|value| match value {
-                Some(value) => parts(value, ',').into_iter().map(read).collect(),
-                None => vec![None],
-            })
-            .collect()
+    /// The addresses from the last one to the first; `None` where there is none.
+    fn named<'h>(&self, headers: &'h HeaderMap) -> impl Iterator<Item = Option<IpAddr>> + 'h {
+        let header = self.header;
+        let name = HeaderName::from_static(match header {
+            ForwardedHeader::XForwardedFor => "x-forwarded-for",
+            ForwardedHeader::Forwarded => "forwarded",
+        });
+        let mut lines: Vec<_> = headers.get_all(name).collect();
+        lines.reverse();
+        lines.into_iter().flat_map(move |line| {
+            let text = line.to_str().unwrap_or_default();
+            match header {
+                ForwardedHeader::XForwardedFor => text.rsplit(',').map(node).collect(),
+                ForwardedHeader::Forwarded => unquoted(text, b',').map(element).collect::<Vec<_>>(),
+            }
+        })
     }
 }
 
-/// The parts of a text between these characters, but not within quotes.
-fn parts(text: &str, separator: char) -> Vec<&str> {
-    let (mut quoted, mut escaped) = (false, false);
-    let split = text.split(move |c| {
-        let ends = c == separator && !quoted;
-        if c == '"' && !escaped {
-            quoted = !quoted;
+/// The parts of a text between these characters, from the last one to the first. Characters within quotes separate nothing. They are
+/// counted from the right, so that whoever wrote the left part can't hide the right one behind a quote.
+fn unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let (bytes, mut quoted, mut end) = (text.as_bytes(), false, text.len());
+    let mut parts = Vec::new();
+    for (at, byte) in bytes.iter().enumerate().rev() {
+        match byte {
+            b'"' => quoted = !quoted,
+            byte if *byte == separator && !quoted => {
+                parts.extend(text.get(at + 1..end));
+                end = at;
+            }
+            _ => {}
         }
-        escaped = quoted && c == '\\' && !escaped;
-        ends
-    });
-    split.map(str::trim).collect()
+    }
+    parts.extend(text.get(..end));
+    parts.into_iter()
 }
 
 /// The address in an element of `Forwarded` (RFC 7239 section 4): that of its parameter `for`.
 fn element(text: &str) -> Option<IpAddr> {
-    let pairs = parts(text, ';').into_iter();
-    let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
+    let mut pairs = unquoted(text, b';').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
     node(value.trim().trim_matches('"'))
 }
 
 /// The address of a node, which may have a port (RFC 7239 section 6).
 fn node(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
     let address = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0.parse().ok(),
         None => text.parse().ok().or_else(|| {
@@ -99,6 +106,8 @@ fn node(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::HeaderValue;
+
     use super::*;
 
     fn client(
@@ -168,6 +177,11 @@ mod tests {
             (one, peer, &["10.3.3.3, 10.2.2.2"], Some("10.3.3.3")),
             (one, peer, &["unknown, 10.2.2.2"], Some("10.2.2.2")),
             (one, peer, &["203.0.113.7, unknown"], None),
+            // A quote of the client hides nothing that the proxy has added.
+            (one, peer, &["\"1.1.1.1, 203.0.113.7"], Some("203.0.113.7")),
+            (one, peer, &["\"", "203.0.113.7"], Some("203.0.113.7")),
+            (one, peer, &["\u{e9}", "203.0.113.7"], Some("203.0.113.7")),
+            (one, peer, &["203.0.113.7", "\u{e9}"], None),
             (one, peer, &[""], None),
             (one, peer, &["203.0.113.7,"], None),
             (one, peer, &["203.0.113.7:4711"], Some("203.0.113.7")),
@@ -214,7 +228,9 @@ mod tests {
             ("For=\"[2001:db8::7]:4711\"", Some("2001:db8::7")),
             ("for=\"203.0.113.7:80\"", Some("203.0.113.7")),
             ("for=1.1.1.1, host=\"a, for=2.2.2.2\"", None),
-            ("host=\"a\\\"\";for=203.0.113.7", Some("203.0.113.7")),
+            ("for=\"1.1.1.1, for=203.0.113.7", Some("203.0.113.7")),
+            ("for=\"x, for=\"[2001:db8::7]\"", Some("2001:db8::7")),
+            ("host=\"a,b;c\";for=203.0.113.7", Some("203.0.113.7")),
             ("for=unknown", None),
             ("for=_hidden", None),
             ("for", None),

@@ -41,7 +41,7 @@ pub(super) struct Link {
 }
 
 /// The requests that a client may still send to a route with a `rate`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RateLeft {
     /// So many at once.
     pub requests: u32,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::edition::Edition;
 use super::hosts::Peer;
 use super::incoming::{Incoming, Responder};
-use super::link::Link;
+use super::link::{Link, RateLeft};
 use super::pooled_request::PooledRequest;
 use super::request_id::RequestId;
 use crate::supervision::contain_future;
@@ -61,6 +61,8 @@ impl<R: Responder> Edition<R> {
             cross_site: false,
             link: Rc::clone(&link),
         };
+        // As one that was counted already.
+        request.note_rate(RateLeft::default());
         let answer = contain_future(async {
             let matched = self.responder.resolve(&request);
             match self.responder.quick(&request, &matched, Instant::now()) {

@@ -172,8 +172,14 @@ fn a_reload_counts_on_unless_the_rate_is_changed() {
         "[resource.notes]\nheaders = { X-A = \"b\" }",
     );
     assert_eq!(statuses(&daemon, 1, "/notes", &[]), [429]);
+    // What is asked by the daemon itself, before it puts a rate in force, is nobody's request.
+    change("\"1h\" }", "\"1h\", per = \"route\" }");
+    assert_eq!(statuses(&daemon, 3, "/notes", &[]), [200, 200, 429]);
     change("requests = 2", "requests = 3");
     assert_eq!(statuses(&daemon, 4, "/notes", &[]), [200, 200, 200, 429]);
-    change("rate = { requests = 3, window = \"1h\" }", "");
+    change(
+        "rate = { requests = 3, window = \"1h\", per = \"route\" }",
+        "",
+    );
     assert_eq!(statuses(&daemon, 9, "/notes", &[]), [200; 9]);
 }

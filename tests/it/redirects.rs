@@ -65,13 +65,14 @@ fn clients_are_sent_where_the_route_leads() {
 fn explain_tells_where_a_route_leads() {
     let daemon = start();
     let output = std::process::Command::new(crate::daemon::BINARY)
-        .args(["explain", "GET", "/old/deeper/1", "--config"])
+        .args(["explain", "GET", "/old/deeper/1?a=b", "--config"])
         .arg(daemon.config())
         .output()
         .unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(
-        told.contains("307 to https://example.org/x/1?from=here, with the query"),
+        told.contains("307 Temporary Redirect")
+            && told.contains("location: https://example.org/x/1?from=here&a=b"),
         "{told}"
     );
 }

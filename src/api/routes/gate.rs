@@ -4,13 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::rate::RateLimit;
-use super::table::RouteTable;
-use crate::api::site::Site;
-use crate::num::as_u64;
 use crate::places::{Places, TakenPlace};
-use crate::telemetry::{Counter, MetricSource, Rows};
-use crate::wire::Editions;
+use crate::telemetry::Counter;
 
 /// The most requests that may wait at one route; more are refused.
 pub(crate) const WAITING_MAX: usize = 1024;
@@ -23,8 +18,8 @@ pub(crate) struct Gate {
     queue: Semaphore,
     /// The most requests that wait.
     pub(crate) waiting_max: usize,
-    waited: Counter,
-    refused: Counter,
+    pub(super) waited: Counter,
+    pub(super) refused: Counter,
 }
 
 impl Gate {
@@ -71,65 +66,9 @@ impl Gate {
     }
 }
 
-impl MetricSource for Arc<Editions<Site>> {
-    fn write(&self, rows: &mut Rows<'_>) {
-        let site = &self.current().responder;
-        site.routes.write(rows);
-        site.feeds.write(rows);
-    }
-}
-
-impl MetricSource for Arc<RouteTable> {
-    fn write(&self, rows: &mut Rows<'_>) {
-        let each = |value: fn(&Gate) -> u64| {
-            self.all.iter().filter_map(move |route| {
-                let gate = route.rules.gate.as_ref()?;
-                Some(([("route", route.pattern.as_str())], value(gate)))
-            })
-        };
-        rows.gauges(
-            "perennial_http_queue_requests",
-            "Requests that wait for their turn at a route with max_in_flight",
-            each(|gate| as_u64(gate.waiting())),
-        );
-        rows.counters(
-            "perennial_http_queue_waited",
-            "Requests that had to wait for their turn at a route with max_in_flight",
-            each(|gate| gate.waited.get()),
-        );
-        rows.counters(
-            "perennial_http_queue_refused",
-            "Requests refused with 503 because the queue of their route was full",
-            each(|gate| gate.refused.get()),
-        );
-        let each = |value: fn(&RateLimit) -> u64| {
-            self.all.iter().filter_map(move |route| {
-                let rate = route.rules.rate.as_ref()?;
-                Some(([("route", route.pattern.as_str())], value(rate)))
-            })
-        };
-        rows.counters(
-            "perennial_http_rate_refused",
-            "Requests refused with 429 because their client had sent more than the rate of the route",
-            each(|rate| rate.refused.get()),
-        );
-        let used = self.keys.used();
-        rows.gauges(
-            "perennial_key_last_used_timestamp_seconds",
-            "When each key of a client was shown for the last time, if that was since the start",
-            used.map(|(name, used)| ([("key", name)], used.unsigned_abs())),
-        );
-        rows.counters(
-            "perennial_http_rate_forgotten",
-            "Clients that were forgotten, with the requests that they had sent, because a route with a rate had too many",
-            each(|rate| rate.forgotten.get()),
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Route, Target};
+    use super::super::{Route, RouteTable, Target};
     use super::*;
     use crate::file_cache::RootHandle;
     use futures_util::FutureExt;

@@ -64,7 +64,7 @@ pub(crate) struct RateLimit {
     policy: Option<HeaderValue>,
     begun: Instant,
     hasher: RandomState,
-    /// Made for the first client: a route that nobody asks for holds none.
+    /// Made for the first client, so that a route that nobody asks for needs no memory.
     sets: LazyLock<Box<[Mutex<Vec<CountedClient>>]>>,
     /// Requests that were refused.
     pub(super) refused: Counter,
@@ -116,7 +116,7 @@ impl RateLimit {
             per,
             ..
         } = written;
-        let seconds = window.as_secs().max(1);
+        let seconds = window.as_millis().div_ceil(1000);
         let policy = format!("\"{}\";q={requests};w={seconds}", per.word());
         Self {
             written: written.clone(),

@@ -44,13 +44,13 @@ mod tests {
 
     /// Two numbers that are equal except while they are being changed.
     #[derive(Default)]
-    struct Pair {
+    struct EqualNumbers {
         lock: SeqLock,
         left: AtomicU64,
         right: AtomicU64,
     }
 
-    impl Pair {
+    impl EqualNumbers {
         fn both(&self) -> (u64, u64) {
             let left = self.left.load(Ordering::Relaxed);
             // Long enough for the writer to come in between.
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_read_that_the_writer_overlaps_has_no_result() {
-        let pair = Pair::default();
+        let pair = EqualNumbers::default();
         assert_eq!(pair.lock.read(|| pair.both()), Some((0, 0)));
         pair.lock.write_begin();
         pair.left.store(1, Ordering::Relaxed);
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn threads_that_read_beside_a_writer_see_only_whole_values() {
-        let (pair, done) = (Pair::default(), AtomicBool::new(false));
+        let (pair, done) = (EqualNumbers::default(), AtomicBool::new(false));
         std::thread::scope(|threads| {
             for _ in 0..3 {
                 threads.spawn(|| {
