@@ -20,6 +20,7 @@ mod conditional;
 mod explain;
 mod feed;
 mod files;
+mod identities;
 mod kept_lists;
 mod nowhere;
 mod openapi;

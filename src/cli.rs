@@ -20,6 +20,7 @@ mod serve;
 mod status;
 mod transfer;
 mod types;
+mod user;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -38,6 +39,7 @@ use key::KeyCommand;
 use orders::PartArgs;
 use probe::ProbeArgs;
 use transfer::{ExportArgs, ImportArgs};
+use user::UserCommand;
 
 /// The end of a command, as its caller sees it (`sysexits.h` where it has a number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +180,9 @@ enum Command {
     /// Make keys for clients
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make passwords for users
+    #[command(subcommand)]
+    User(UserCommand),
     /// Print types of the records of all resources
     Types {
         /// In TypeScript
@@ -309,6 +314,7 @@ impl Command {
             }
             Self::Call(args) => args.run(),
             Self::Key(command) => command.run(),
+            Self::User(command) => command.run(),
             Self::Probe(args) => args.run(),
             Self::Types { ts: _ } => source(config).with_file(CheckedFolders::None, |loaded, _| {
                 types::run(&loaded.settings)

@@ -24,6 +24,7 @@ pub mod settings;
 mod storage;
 pub mod supervision;
 mod telemetry;
+mod tokens;
 mod wire;
 
 pub use app::{Bound, BuildError, Ended, Phase, SocketError, Stop, System, run};

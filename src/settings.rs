@@ -18,6 +18,7 @@
 
 mod auth;
 mod backup;
+mod clients;
 mod coding;
 mod effects;
 mod fault;
@@ -50,13 +51,16 @@ mod source;
 mod tests;
 mod texts;
 mod tls;
+mod token_keys;
 mod values;
 mod walk;
 mod watched;
 
+pub use crate::tokens::TokenAlgorithm;
 pub(crate) use auth::is_day;
 pub use auth::{
-    AccessSettings, AllowedClients, AuthSettings, KeySettings, Permission, Scope, SecretHash,
+    AccessSettings, AllowedClient, AllowedClients, AuthSettings, KeySettings, PasswordHash,
+    Permission, Scope, SecretHash, TokenSettings, UserSettings,
 };
 pub use backup::{BackupSettings, BackupTo, DrillInterval, KeepSettings, NoBackupTo};
 pub use coding::ContentCoding;

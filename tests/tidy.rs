@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room may use only rooms with a smaller number: the table of `src/ARCHITECTURE.md`.
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 25] = [
     ("misread", 0),
     ("num", 0),
     ("percent", 0),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, u8); 24] = [
     ("descriptors", 1),
     ("memory_file", 1),
     ("supervision", 1),
+    ("tokens", 1),
     ("record", 1),
     ("settings", 2),
     ("telemetry", 3),

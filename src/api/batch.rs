@@ -163,12 +163,12 @@ impl BatchOperation<'_> {
     }
 
     /// Refuses it if the client of this request may not change its resource, or has sent too much. An operation that leads nowhere is refused later.
-    fn admit(&self, site: &Site, request: &Incoming) -> Result<(), Problem> {
+    async fn admit(&self, site: &Site, request: &Incoming) -> Result<(), Problem> {
         let path = self.path.split('?').next().unwrap_or_default();
         match site.routes.resolve(path) {
             Ok(matched) => {
                 let rules = &matched.route.rules;
-                rules.access.check(request, Permission::Write)?;
+                rules.access.check(request, Permission::Write).await?;
                 rules.count(request)
             }
             Err(_) => Ok(()),
@@ -240,7 +240,7 @@ pub(super) async fn answer(site: &Site, request: &mut Incoming) -> Answered {
     }
     // Decision: A batch is refused as a whole if its client may not send one of its operations.
     for operation in &batch.ops {
-        operation.admit(site, request)?;
+        operation.admit(site, request).await?;
     }
     let base = site.hosts.base(request).unwrap_or_default();
     let mark = site.store.mark().await?;

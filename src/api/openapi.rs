@@ -25,7 +25,7 @@ use serde_json::{Map, Value, json};
 use super::resource::relation_names;
 use crate::settings::{ResourceSettings, Settings};
 pub(crate) use document::{Document, METHODS as METHODS_OF_DOCUMENT};
-use operation::{KEY, Operation, read_item};
+use operation::{Operation, read_item, security_schemes};
 use operations::{CONDITIONS_OF_READ, DescribedResource};
 use parameters::QueryParameters;
 use problems::Arises;
@@ -105,7 +105,7 @@ fn openapi(settings: &Settings) -> Value {
             "parameters": parameters,
             "headers": components::headers(),
             "responses": problems::responses(),
-            "securitySchemes": { KEY: { "type": "http", "scheme": "bearer", "description": "The secret of a key of the server" } },
+            "securitySchemes": security_schemes(),
         },
     })
 }

@@ -85,8 +85,8 @@ impl Responder for Site {
         }
         let matched = matched.as_ref().ok()?;
         let rules = &matched.route.rules;
-        // `admit` refuses it.
-        if rules.waits() || allowed(request, rules).is_err() {
+        // `admit` refuses it, or finds out who it is.
+        if rules.waits() || !may_pass_now(request, rules) {
             return None;
         }
         let mut response = match &matched.route.target {
@@ -103,7 +103,7 @@ impl Responder for Site {
         cors(matched).refuse(request, &self.hosts)?;
         match matched {
             Ok(matched) => {
-                allowed(request, &matched.route.rules)?;
+                allowed(request, &matched.route.rules).await?;
                 matched.route.rules.admit().await
             }
             Err(_) => Ok(Pass::default()),
@@ -167,16 +167,32 @@ fn redirected(redirect: &RedirectSettings, matched: &Matched, request: &Incoming
     redirects::answer(redirect, request.method(), rest, request.query())
 }
 
-/// Refuses a request if its client may not send it by this route. OPTIONS tells nothing that is not in the description of the API.
-fn allowed(request: &Incoming, rules: &RouteRules) -> Result<(), Problem> {
-    let allowed = match *request.method() {
-        Method::OPTIONS => Ok(()),
-        Method::GET | Method::HEAD => rules.access.check(request, Permission::Read),
-        _ => rules.access.check(request, Permission::Write),
+/// The permission that a request needs. OPTIONS needs none, since it tells nothing that is not in the description of the API.
+fn needed_permission(method: &Method) -> Option<Permission> {
+    match *method {
+        Method::OPTIONS => None,
+        Method::GET | Method::HEAD => Some(Permission::Read),
+        _ => Some(Permission::Write),
+    }
+}
+
+/// Refuses a request if its client may not send it by this route.
+async fn allowed(request: &Incoming, rules: &RouteRules) -> Result<(), Problem> {
+    // A request without permission is counted too, so that nobody can try many keys or passwords.
+    rules.count_address(request)?;
+    let allowed = match needed_permission(request.method()) {
+        None => Ok(()),
+        Some(permission) => rules.access.check(request, permission).await,
     };
-    // A request without permission is counted too, so that nobody can try many keys.
     rules.count_once(request)?;
     allowed
+}
+
+/// Whether it is known at once that a request may be sent by this route.
+fn may_pass_now(request: &Incoming, rules: &RouteRules) -> bool {
+    let permission = needed_permission(request.method());
+    permission.is_none_or(|permission| rules.access.is_allowed_now(request, permission))
+        && rules.count_once(request).is_ok()
 }
 
 /// The rule for pages of other sites where a request leads.

@@ -41,6 +41,14 @@ fn day(text: &str) -> Result<String, &'static str> {
         .ok_or("write a day such as 2027-12-31")
 }
 
+/// A secret that nobody can guess.
+pub(super) fn random_secret() -> Option<String> {
+    let mut random = [0; SECRET_BYTES];
+    SystemRandom::new().fill(&mut random).ok()?;
+    let digits = random.iter().map(|byte| format!("{byte:02x}"));
+    Some(std::iter::once(PREFIX.to_owned()).chain(digits).collect())
+}
+
 impl KeyCommand {
     pub(super) fn run(self) -> Exit {
         let Self::New {
@@ -52,15 +60,10 @@ impl KeyCommand {
             say(format!("perennial: {problem}"));
             return Exit::Usage;
         }
-        let mut random = [0; SECRET_BYTES];
-        if SystemRandom::new().fill(&mut random).is_err() {
+        let Some(secret) = random_secret() else {
             say("perennial: the system gives no random bytes");
             return Exit::Failed;
-        }
-        let digits = random.iter().map(|byte| format!("{byte:02x}"));
-        let secret = std::iter::once(PREFIX.to_owned())
-            .chain(digits)
-            .collect::<String>();
+        };
         say("The secret, for the client alone; it is stored nowhere and not shown again:");
         say(&secret);
         say("For the settings; then name it in access, such as access = { read = \"public\", write = [\"key:NAME\"] }:".replace("NAME", &name));

@@ -1,14 +1,19 @@
-//! `[auth]` and `access`: the keys that clients show, and who may read and write.
+//! `[auth]` and `access`: the keys, passwords and tokens that clients show, and who may read and write.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::str::FromStr;
+use std::time::Duration;
 
+use argon2::Params;
+use argon2::password_hash::phc::PasswordHash as PhcText;
 use ring::digest::{SHA256, digest};
 use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::Value;
 use time::format_description::well_known::Iso8601;
 use time::{Date, OffsetDateTime, Time};
+
+use crate::tokens::{TokenAlgorithm, TokenKeys, TokenRules};
 
 /// The bytes of a hash.
 const HASH_BYTES: usize = 32;
@@ -19,6 +24,94 @@ const HASH_BYTES: usize = 32;
 pub struct AuthSettings {
     /// The keys of clients, by name.
     pub keys: BTreeMap<String, KeySettings>,
+    /// The users with a password, by name.
+    pub users: BTreeMap<String, UserSettings>,
+    /// The tokens that count; `None` if none do.
+    pub jwt: Option<TokenSettings>,
+}
+
+/// `auth.users.NAME`
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserSettings {
+    /// The hash of the password.
+    pub password: PasswordHash,
+}
+
+/// The Argon2id hash of a password (RFC 9106), as a text in the PHC format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// The most memory, in KiB, passes and lanes that a hash may ask for: each attempt costs so much.
+    const COST_MAX: (u32, u32, u32) = (256 << 10, 32, 16);
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PasswordHash {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let hash = PhcText::new(text).map_err(|_| ())?;
+        let params = Params::try_from(&hash).map_err(|_| ())?;
+        let (memory, passes, lanes) = Self::COST_MAX;
+        let fits = hash.algorithm.as_str() == "argon2id"
+            && hash.salt.is_some()
+            && hash.hash.is_some()
+            && params.m_cost() <= memory
+            && params.t_cost() <= passes
+            && params.p_cost() <= lanes;
+        fits.then(|| Self(text.to_owned())).ok_or(())
+    }
+}
+
+/// `[auth.jwt]`
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenSettings {
+    /// The algorithms of signatures that count.
+    pub algorithms: Vec<TokenAlgorithm>,
+    /// The issuer whose tokens count; `None` is any that has a key.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    /// The audience that a token must name; `None` is a token that names none.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// The claim with the roles.
+    #[serde(default = "role_claim")]
+    pub role_claim: String,
+    /// By so much the clock of the issuer may be wrong.
+    #[serde(default = "leeway", with = "humantime_serde")]
+    pub leeway: Duration,
+    /// The keys, as their file was.
+    #[serde(skip)]
+    pub(crate) keys: Option<TokenKeys>,
+}
+
+impl Eq for TokenSettings {}
+
+impl TokenSettings {
+    /// The rules that the claims of a token have to keep.
+    pub(crate) fn rules(&self) -> TokenRules {
+        TokenRules {
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            role_claim: self.role_claim.clone(),
+            leeway: self.leeway,
+        }
+    }
+}
+
+fn role_claim() -> String {
+    "role".to_owned()
+}
+
+fn leeway() -> Duration {
+    Duration::from_secs(30)
 }
 
 /// `auth.keys.NAME`
@@ -132,8 +225,85 @@ pub enum AllowedClients {
     /// Everybody who can connect.
     #[default]
     Public,
-    /// Those that show one of these keys.
-    Keys(Vec<String>),
+    /// Those that are one of these.
+    Only(Vec<AllowedClient>),
+}
+
+/// One kind of client that may do something. The name `*` is any.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AllowedClient {
+    /// One that shows the key of this name: `key:NAME`.
+    Key(String),
+    /// The user of this name, by the password: `basic:NAME`.
+    User(String),
+    /// One that shows a token with this role: `jwt:ROLE`.
+    Role(String),
+}
+
+impl AllowedClient {
+    /// The name that stands for all.
+    pub(crate) const ANY: &str = "*";
+
+    /// Each kind with the names that are written of it.
+    fn by_kind(clients: &[Self]) -> [(&'static str, &'static str, Vec<&str>); 3] {
+        let (mut keys, mut users, mut roles) = (Vec::new(), Vec::new(), Vec::new());
+        for client in clients {
+            match client {
+                Self::Key(name) => keys.push(&**name),
+                Self::User(name) => users.push(&**name),
+                Self::Role(role) => roles.push(&**role),
+            }
+        }
+        [
+            ("show any key", "show the key", keys),
+            (
+                "send the password of any user",
+                "send the password of",
+                users,
+            ),
+            ("show any valid token", "show a token with the role", roles),
+        ]
+    }
+
+    /// These clients, for people, after "clients that".
+    pub(crate) fn told(clients: &[Self]) -> String {
+        let told = Self::by_kind(clients).into_iter();
+        let told = told.filter(|(.., names)| !names.is_empty());
+        let told = told.map(|(any, one, names)| {
+            if names.contains(&Self::ANY) {
+                any.to_owned()
+            } else {
+                format!("{one} {}", names.join(" or "))
+            }
+        });
+        told.collect::<Vec<_>>().join(", or ")
+    }
+}
+
+impl FromStr for AllowedClient {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (kind, name) = text.split_once(':').ok_or(())?;
+        let name = (!name.is_empty()).then(|| name.to_owned()).ok_or(())?;
+        match kind {
+            "key" => Ok(Self::Key(name)),
+            "basic" => Ok(Self::User(name)),
+            "jwt" => Ok(Self::Role(name)),
+            _ => Err(()),
+        }
+    }
+}
+
+impl Display for AllowedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, name) = match self {
+            Self::Key(name) => ("key", name),
+            Self::User(name) => ("basic", name),
+            Self::Role(role) => ("jwt", role),
+        };
+        write!(f, "{kind}:{name}")
+    }
 }
 
 impl AccessSettings {
@@ -162,42 +332,38 @@ impl AccessSettings {
         Ok(Self { read, write })
     }
 
-    /// The names of all keys that are mentioned.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        let names = |clients| match clients {
-            &AllowedClients::Public => &[][..],
-            AllowedClients::Keys(names) => names,
-        };
-        names(&self.read)
-            .iter()
-            .chain(names(&self.write))
-            .map(String::as_str)
+    /// All that are mentioned.
+    pub(super) fn clients(&self) -> impl Iterator<Item = &AllowedClient> {
+        self.read.only().iter().chain(self.write.only())
     }
 }
 
 impl AllowedClients {
+    /// Those that are named; empty if everybody may.
+    pub(crate) fn only(&self) -> &[AllowedClient] {
+        match self {
+            Self::Public => &[],
+            Self::Only(clients) => clients,
+        }
+    }
+
     fn read(value: &Value) -> Result<Self, String> {
-        const RIGHT: &str = "write \"public\", or a list of keys such as [\"key:ci\"]";
+        const RIGHT: &str =
+            "write \"public\", or a list such as [\"key:ci\", \"basic:ann\", \"jwt:editor\"]";
         if value == "public" {
             return Ok(Self::Public);
         }
         let items = value.as_array().filter(|items| !items.is_empty());
         let items = items.ok_or_else(|| format!("{value} is not allowed; {RIGHT}"))?;
-        let name = |item: &Value| {
-            let text = item.as_str().unwrap_or_default();
-            let later = ["jwt:", "basic:"].iter().any(|kind| text.starts_with(kind));
-            if later {
-                return Err(format!("{item} is not available in this release; {RIGHT}"));
-            }
-            let name = text.strip_prefix("key:").filter(|name| !name.is_empty());
-            let name = name.ok_or_else(|| format!("{item} is not allowed; {RIGHT}"))?;
-            Ok(name.to_owned())
+        let client = |item: &Value| {
+            let client = item.as_str().unwrap_or_default().parse();
+            client.map_err(|()| format!("{item} is not allowed; {RIGHT}"))
         };
         items
             .iter()
-            .map(name)
+            .map(client)
             .collect::<Result<_, _>>()
-            .map(Self::Keys)
+            .map(Self::Only)
     }
 }
 
@@ -218,6 +384,7 @@ macro_rules! from_text {
     };
 }
 from_text!(SecretHash, "not a hash");
+from_text!(PasswordHash, "not a hash");
 from_text!(Scope, "not a scope");
 
 /// The first second after a day such as `2027-12-31`, in UTC.

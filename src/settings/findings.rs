@@ -2,7 +2,9 @@
 //! rules ask it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -13,6 +15,10 @@ use super::references::WrittenReference;
 use super::tls::PairFiles;
 use crate::certificates::Pair;
 use crate::record::Schema;
+use crate::tokens::TokenKeys;
+
+/// The bits of a file that others than its user and group have.
+const OTHERS: u32 = 0o007;
 
 /// The keys and values of the files and the environment, and their faults.
 #[derive(Debug, Default)]
@@ -34,6 +40,30 @@ pub(super) struct Findings {
     pub(super) references: Vec<WrittenReference>,
     /// The certificates with their files.
     pub(super) pairs: Vec<(PairFiles, Pair)>,
+    /// The keys of tokens, and their file.
+    pub(super) token_keys: Option<(PathBuf, TokenKeys)>,
+}
+
+/// A file that is named by a key.
+pub(super) struct NamedFile {
+    pub(super) path: PathBuf,
+    pub(super) content: Vec<u8>,
+}
+
+impl NamedFile {
+    /// Its name with a sum of its content, so that a file that was written anew is another value of the key.
+    pub(super) fn told(&self) -> Value {
+        let sum = crc32c::crc32c(&self.content);
+        format!("{} ({sum:08x})", self.path.display()).into()
+    }
+
+    /// The warning that every user of the machine can read it, if that is so.
+    pub(super) fn open_to_all(path: &Path) -> Option<String> {
+        let mode = fs::metadata(path).ok()?.permissions().mode();
+        let path = path.display();
+        (mode & OTHERS != 0)
+            .then(|| format!("{path} can be read by every user of this machine: chmod o= {path}"))
+    }
 }
 
 impl Findings {
@@ -92,6 +122,24 @@ impl Findings {
         self.written.get(&KeyPath::of(path))
     }
 
+    /// Reads the file that this key names. It is relative to the file in which it is written.
+    pub(super) fn named_file(&mut self, key: &[impl AsRef<str>]) -> Option<NamedFile> {
+        let (value, location) = self.written(key).cloned()?;
+        let name = value.as_str().filter(|name| !name.is_empty())?;
+        let path = match &location {
+            Location::File { path, .. } => path.parent().unwrap_or(Path::new("")).join(name),
+            Location::Variable(_) => PathBuf::from(name),
+        };
+        self.files.push(path.clone());
+        match self.read.read(&path) {
+            Ok(content) => Some(NamedFile { path, content }),
+            Err(error) => {
+                self.fault_of(key, format!("{} can't be read: {error}", path.display()));
+                None
+            }
+        }
+    }
+
     /// Puts another value in the place of one that was written.
     pub(super) fn set_value(&mut self, path: &[impl AsRef<str>], value: Value) {
         if let Some((written, _)) = self.written.get_mut(&KeyPath::of(path)) {
@@ -130,6 +178,7 @@ impl Findings {
         self.tables.retain(|path, _| within(path));
         self.schemas.clear();
         self.pairs.clear();
+        self.token_keys = None;
         self.faults.clear();
         self.warnings.clear();
     }

@@ -58,7 +58,7 @@ impl Key {
     pub(crate) fn has_field(&self) -> bool {
         !matches!(
             self.kind,
-            Kind::Fields | Kind::SchemaFile | Kind::PemFile | Kind::Indexes | Kind::Choice([_])
+            Kind::Fields | Kind::SchemaFile | Kind::KeyFile | Kind::Indexes | Kind::Choice([_])
         )
     }
 }

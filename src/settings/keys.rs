@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 
 use super::kind::Kind;
 use super::texts::{
-    ADDRESS, BACKUP_TO, CACHE_RULES, CODINGS, CONTENT_TYPES, DAY, ENDPOINT, ERROR_PAGES,
-    FILE_NAMES, FILTER, HEADERS, HOSTS, HSTS, INCLUDES, LISTENS, MEDIA_TYPES, ORIGINS, PAGE, PATH,
-    PATTERNS, PROXIES, REDIRECT, REGION, SCOPES, SECRET_HASH, URL_PATH,
+    ADDRESS, ALGORITHMS, BACKUP_TO, CACHE_RULES, CLAIM, CODINGS, CONTENT_TYPES, DAY, ENDPOINT,
+    ERROR_PAGES, FILE_NAMES, FILTER, HEADERS, HOSTS, HSTS, INCLUDES, LISTENS, MEDIA_TYPES, ORIGINS,
+    PAGE, PASSWORD_HASH, PATH, PATTERNS, PROXIES, REDIRECT, REGION, SCOPES, SECRET_HASH, URL_PATH,
 };
 
 pub(crate) use super::key::{Applied, Key};
@@ -18,8 +18,8 @@ use super::key::{key, optional};
 
 /// Names of keys and tables, and words, that a coming release will have.
 #[rustfmt::skip]
-pub(crate) const COMING: [&str; 8] = [
-    "hang_limit", "interval", "jwt", "postgres", "proxy",
+pub(crate) const COMING: [&str; 7] = [
+    "hang_limit", "interval", "postgres", "proxy",
     "restart", "service", "timer",
 ];
 
@@ -75,9 +75,9 @@ pub(crate) const KEYS: &[Key] = &[
     // --- tls
     optional("tls.listen", REPLACED, LISTENS, r#"["0.0.0.0:443"]"#,
         "Public addresses that speak TLS, with HTTP/2 and HTTP/1.1; written as those of server.listen, which go on without TLS"),
-    optional("tls.cert", LIVE, Kind::PemFile, r#""fullchain.pem""#,
+    optional("tls.cert", LIVE, Kind::KeyFile, r#""fullchain.pem""#,
         "The certificate in PEM, with those that vouch for it behind it; relative to the file that names it. A file that was written anew is taken by a reload, and by itself within a minute"),
-    optional("tls.key", LIVE, Kind::PemFile, r#""key.pem""#,
+    optional("tls.key", LIVE, Kind::KeyFile, r#""key.pem""#,
         "Its key in PEM, without a passphrase; only the user of the daemon should be able to read it"),
     key("tls.min_version", LIVE, Kind::Choice(&["1.2", "1.3"]), r#""1.2""#,
         "The oldest version of TLS that is spoken"),
@@ -89,9 +89,9 @@ pub(crate) const KEYS: &[Key] = &[
         "The port of https that clients see; without this, that of the first address of tls.listen"),
     optional("tls.hsts", LIVE, HSTS, r#""max-age=31536000""#,
         "The value of Strict-Transport-Security in answers over TLS; a browser that has seen it comes by https alone for so many seconds"),
-    optional("tls.certificate.*.cert", LIVE, Kind::PemFile, r#""shop.pem""#,
+    optional("tls.certificate.*.cert", LIVE, Kind::KeyFile, r#""shop.pem""#,
         "The certificate of other hosts: those whose names are in it. All other hosts get that of tls.cert"),
-    optional("tls.certificate.*.key", LIVE, Kind::PemFile, r#""shop-key.pem""#,
+    optional("tls.certificate.*.key", LIVE, Kind::KeyFile, r#""shop-key.pem""#,
         "Its key"),
     // --- limits
     key("limits.body", LIVE, QUEUE_BYTES, r#""1 MiB""#,
@@ -283,7 +283,7 @@ pub(crate) const KEYS: &[Key] = &[
     optional("resource.*.path", LIVE, URL_PATH, r#""/books""#,
         "Where it is served; without it, / and its name"),
     optional("resource.*.access", LIVE, Kind::Access, r#""public""#,
-        "Who may read and write: \"public\" is everybody who can connect, [\"key:ci\"] is clients that show the secret of [auth.keys.ci], and { read = \"public\", write = [\"key:ci\"] } tells the two apart. Must be written if other machines can connect"),
+        "Who may read and write: \"public\" is everybody who can connect, [\"key:ci\"] is clients that show the secret of [auth.keys.ci], [\"basic:ann\"] the user of [auth.users.ann] by name and password, [\"jwt:editor\"] a token of [auth.jwt] with that role (key:*, basic:* and jwt:* are any of them), and { read = \"public\", write = [\"key:ci\"] } tells the two apart. Must be written if other machines can connect"),
     key("resource.*.id", LIVE, Kind::Choice(&["uuidv7", "sequence", "client"]), r#""uuidv7""#,
         "Who chooses the id of a new record: uuidv7 the client or else the server, sequence the client (numbers up to 9006099743113215) or else the server (the next number), client the client"),
     key("resource.*.fields", LIVE, Kind::Fields, r#""any""#,
@@ -325,12 +325,26 @@ pub(crate) const KEYS: &[Key] = &[
     optional("resource.*.max_in_flight", LIVE, COUNT, "1",
         "How many requests are worked on at a time; up to 1024 more wait for their turn, and further ones get 503"),
     // --- auth
+    optional("auth.jwt.algorithms", LIVE, ALGORITHMS, r#"["EdDSA"]"#,
+        "The algorithms of signatures by which JSON Web Tokens count: EdDSA (Ed25519), ES256, RS256 and HS256. No other one does, and a key only for its own"),
+    optional("auth.jwt.keys", LIVE, Kind::KeyFile, r#""jwt.pem""#,
+        "The file of the keys: a public key in PEM, a JSON Web Key Set (JWKS), or for HS256 alone the secret, of at least 32 bytes; relative to the file that names it. A file that was written anew is taken by a reload"),
+    optional("auth.jwt.issuer", LIVE, CLAIM, r#""https://login.example.org""#,
+        "The iss that a token must have; without it, any"),
+    optional("auth.jwt.audience", LIVE, CLAIM, r#""perennial""#,
+        "The aud that a token must have; without it, a token that has one is refused, since it is meant for others"),
+    optional("auth.jwt.role_claim", LIVE, CLAIM, r#""role""#,
+        "The claim that has the roles, by which access names them (jwt:ROLE): a list of texts, or a text with spaces between them; a name, or a JSON Pointer such as /realm_access/roles. Without this, role"),
+    optional("auth.jwt.leeway", LIVE, Kind::Duration(0.0, 600.0), r#""30s""#,
+        "By how much the clock of the issuer may be wrong when exp and nbf are compared with ours; without it, 30s"),
     optional("auth.keys.*.hash", LIVE, SECRET_HASH, r#""sha256:8783ae2a338cd0280161661c6d6b2582e6f7697ca0c462aa30e74e944c5b084c""#,
         "The hash of a key's secret: perennial key new NAME makes both"),
     optional("auth.keys.*.scope", LIVE, SCOPES, r#"["books:write", "*:read"]"#,
         "The most that the key may do: a resource's name, a route's path or *, then :read or :write, which includes reading; without it, whatever access says"),
     optional("auth.keys.*.expires", LIVE, DAY, r#""2027-12-31""#,
         "The last day on which the key is valid, in UTC"),
+    optional("auth.users.*.password", LIVE, PASSWORD_HASH, r#""$argon2id$v=19$m=19456,t=2,p=1$FvALFIS7qmg9CM3YkXpa6Q$Y3yqMFiRs6qDsF46dBAewbcm93segPea5rz1r5LILD8""#,
+        "The Argon2id hash of a user's password: perennial user new NAME makes it"),
     // --- chaos
     key("chaos.enabled", LIVE, Kind::Bool, "false",
         "Whether the admin listener takes orders to make children panic: for tests and drills only"),

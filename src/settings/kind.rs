@@ -53,8 +53,8 @@ pub(crate) enum Kind {
     Fields,
     /// The name of a JSON Schema file, which [`json_schema`](super::json_schema) reads.
     SchemaFile,
-    /// The name of a file in PEM, which [`tls`](super::tls) reads.
-    PemFile,
+    /// The name of a file in PEM or with other keys, which [`tls`](super::tls) and [`token_keys`](super::token_keys) read.
+    KeyFile,
     /// A list of fields and of lists of fields, which [`indexes`](super::indexes) reads.
     Indexes,
 }
@@ -86,7 +86,7 @@ impl Kind {
             },
             (Self::Auto(_), Value::String(_)) if text == "auto" => true,
             (Self::Fields, Value::String(_)) => text == "any",
-            (Self::SchemaFile | Self::PemFile, Value::String(_)) => !text.is_empty(),
+            (Self::SchemaFile | Self::KeyFile, Value::String(_)) => !text.is_empty(),
             (Self::Auto(kind), _) => {
                 let fault = kind.fault(value, shown)?;
                 return Some(fault.replace(&kind.right(), &self.right()));
@@ -140,7 +140,7 @@ impl Kind {
             | Self::Access
             | Self::Fields
             | Self::SchemaFile
-            | Self::PemFile
+            | Self::KeyFile
             | Self::Indexes => None,
         };
         meant.unwrap_or_else(|| value.clone())
@@ -163,12 +163,12 @@ impl Kind {
             Self::Text { right, .. } | Self::List { right, .. } | Self::Table { right, .. } => {
                 right.to_owned()
             }
-            Self::Access => "allowed; write \"public\", or a list of keys".to_owned(),
+            Self::Access => "allowed; write \"public\", or a list such as [\"key:ci\"]".to_owned(),
             Self::Indexes => {
                 "a list of fields, such as [\"year\", [\"author\", \"year\"]]".to_owned()
             }
             Self::SchemaFile => "the name of a file, such as \"book.schema.json\"".to_owned(),
-            Self::PemFile => "the name of a file, such as \"fullchain.pem\"".to_owned(),
+            Self::KeyFile => "the name of a file, such as \"fullchain.pem\"".to_owned(),
             Self::Fields => "allowed; write \"any\", or a table of fields".to_owned(),
         }
     }
@@ -190,7 +190,7 @@ impl Kind {
             | Self::Access
             | Self::Fields
             | Self::SchemaFile
-            | Self::PemFile
+            | Self::KeyFile
             | Self::Indexes => None,
         };
         value.unwrap_or_else(|| Value::from(text))

@@ -21,7 +21,7 @@ use super::reference;
 use super::references;
 use super::values::SettingValues;
 use super::watched::WatchedPlaces;
-use super::{Settings, effects, folders, rules, tls};
+use super::{Settings, effects, folders, rules, tls, token_keys};
 
 /// The files that are tried if no file is given.
 pub(super) const PLACES: [&str; 2] = ["config/perennial.toml", "/etc/perennial/perennial.toml"];
@@ -118,6 +118,7 @@ pub(super) fn load_on(
     rules::check(&mut found);
     if checked != CheckedFolders::None {
         tls::times(&mut found, checked, in_force, SystemTime::now());
+        token_keys::permissions(&mut found);
     }
     // The disk answers meanwhile.
     let merged = merged(path, &mut found);
@@ -137,6 +138,7 @@ fn written(path: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Findin
         }
         found.environment(env);
         tls::read(&mut found);
+        token_keys::read(&mut found);
         readings += 1;
         match found.read.changed() {
             Some(_) if readings < READINGS_MAX => {}
@@ -188,6 +190,7 @@ pub(super) fn places(path: &Path) -> WatchedPlaces {
     // A file that can't be read was looked for.
     drop(read_all(path, &mut found));
     tls::read(&mut found);
+    token_keys::read(&mut found);
     let absolute = found.files.iter().map(std::path::absolute);
     let files: Vec<_> = absolute.flatten().collect();
     let read_link = |path: &Path| fs::read_link(path).ok();
@@ -259,6 +262,9 @@ fn merge(found: &Findings) -> Result<Settings, ConfigError> {
         resource.indexes = indexes::of(found, name);
     }
     settings.tls.take_pairs(found);
+    if let Some(jwt) = &mut settings.auth.jwt {
+        jwt.keys = found.token_keys.as_ref().map(|(_, keys)| keys.clone());
+    }
     Ok(settings)
 }
 

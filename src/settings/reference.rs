@@ -50,7 +50,9 @@ pub fn reference() -> String {
     for key in KEYS.iter().filter(|key| !key.is_named()) {
         let (above, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
         if above != table {
-            out.extend(["\n[", above, "]\n"]);
+            // A table that is there has to be complete.
+            let mark = if is_optional(above) { "# " } else { "" };
+            out.extend(["\n", mark, "[", above, "]\n"]);
             table = above;
         }
         entry(&mut out, key, name);
@@ -68,7 +70,14 @@ pub fn reference() -> String {
     out.push_str(FIELDS);
     out.push_str("\n# A key that clients show; access names it as key:ci.\n# [auth.keys.ci]\n");
     named(&mut out, "auth.keys.*.");
+    out.push_str("\n# A user with a password; access names it as basic:ann.\n# [auth.users.ann]\n");
+    named(&mut out, "auth.users.*.");
     out
+}
+
+/// Whether a table may be left out.
+fn is_optional(table: &str) -> bool {
+    table == "auth.jwt"
 }
 
 /// The keys below `prefix`, except for those of a folder, which has a table of its own.

@@ -3,12 +3,12 @@
 //!
 //! They look at what was walked, not at what was merged, so that a wrong value elsewhere hides none of their faults.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::auth::{AccessSettings, Scope};
 use super::backup::BackupTo;
+use super::clients;
 use super::fault::{Location, node_name, shown};
 use super::findings::Findings;
 use super::indexes;
@@ -18,6 +18,7 @@ use super::listen::Listen;
 use super::references;
 use super::texts::url_path_fault;
 use super::tls;
+use super::token_keys;
 use crate::record::Schema;
 
 const LISTEN: [&str; 2] = ["server", "listen"];
@@ -53,7 +54,8 @@ pub(super) fn check(found: &mut Findings) {
             rate(found, [kind, &name]);
         }
     }
-    keys_of_clients(found);
+    clients::check(found);
+    token_keys::check(found);
     paths(found);
     references::check(found);
     let mut public = listens(found, LISTEN);
@@ -250,63 +252,6 @@ fn backup(found: &mut Findings) {
         for name in ["endpoint", "region", "credentials_file"] {
             let problem = "is for s3:// alone, and backup.to is a folder; take it out";
             found.fault_of(&["backup", name], problem);
-        }
-    }
-}
-
-/// Each key has a hash, each key that `access` names is there, and each scope is about something that is there.
-fn keys_of_clients(found: &mut Findings) {
-    let keys = found.located_in(&["auth", "keys"]);
-    for (name, location) in &keys {
-        let hash = ["auth", "keys", name, "hash"];
-        if found.value_of(&hash).is_none() && !found.is_faulty_below(&["auth", "keys", name]) {
-            let problem =
-                format!("has no hash; perennial key new {name} makes a secret and its hash");
-            found.fault(location.clone(), &["auth", "keys", name], problem);
-        }
-    }
-    let mut named = BTreeSet::new();
-    for kind in ["route", "resource"] {
-        for (name, _) in found.located(kind) {
-            let key = [kind, &name, "access"];
-            let written = found.value_of(&key).map(AccessSettings::read);
-            let Some(Ok(access)) = written else {
-                continue;
-            };
-            for wanted in access.names().collect::<BTreeSet<_>>() {
-                named.insert(wanted.to_owned());
-                if !keys.iter().any(|(name, _)| name == wanted)
-                    && !may_lack(found, &["auth", "keys", wanted])
-                {
-                    let problem = format!(
-                        "names key:{wanted}, which is not there; write [auth.keys.{wanted}], or another name"
-                    );
-                    found.fault_of(&key, problem);
-                }
-            }
-        }
-    }
-    for (name, location) in &keys {
-        let scope = ["auth", "keys", name, "scope"];
-        if !named.contains(name) {
-            let problem = "opens nothing, since no access names it";
-            found.warn(location.clone(), &["auth", "keys", name], problem);
-        }
-        let items = found.value_of(&scope).and_then(Value::as_array).cloned();
-        for item in items.into_iter().flatten() {
-            let Ok(Scope { of, .. }) = item.as_str().unwrap_or_default().parse() else {
-                continue;
-            };
-            let kind = if of.starts_with('/') {
-                "route"
-            } else {
-                "resource"
-            };
-            let is_there = of == "*" || found.named(kind).contains(&of);
-            if !is_there && !may_lack(found, &[kind, &of]) {
-                let problem = format!("has {item}, but there is no [{}]", node_name(kind, &of));
-                found.fault_of(&scope, problem);
-            }
         }
     }
 }

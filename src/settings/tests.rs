@@ -174,6 +174,8 @@ fn every_key_has_a_field() {
     let (certificate, key) = crate::certificates::tests::self_signed(&["a.example"], 90);
     fs::write(&cert, certificate).unwrap();
     fs::write(&pem, key).unwrap();
+    let jwt = folder.path().join("jwt.pem");
+    fs::write(&jwt, crate::tokens::tests::Issuer::ed25519().public).unwrap();
     for key in keys::KEYS {
         let mut path: Vec<_> = key.path.split('.').map(str::to_owned).collect();
         let mut more = String::new();
@@ -182,14 +184,10 @@ fn every_key_has_a_field() {
             if path[0] == "resource" {
                 path[1] = "x".to_owned();
             } else if path[0] == "auth" {
-                path = vec![
-                    "auth".to_owned(),
-                    "keys".to_owned(),
-                    "x".to_owned(),
-                    path[3].clone(),
-                ];
+                path[1] = key.path.split('.').nth(1).unwrap().to_owned();
+                path[2] = "x".to_owned();
                 let hash = keys::find(&["auth", "keys", "x", "hash"]).unwrap().value;
-                if path[3] != "hash" {
+                if path[1] == "keys" && path[3] != "hash" {
                     more = format!("auth.keys.x.hash = {hash}\n[resource.books]\n");
                 }
             } else if path[0] == "tls" {
@@ -204,6 +202,18 @@ fn every_key_has_a_field() {
         match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["tls", "listen"] => {
                 more = format!("{more}tls.cert = {cert:?}\ntls.key = {pem:?}\n");
+            }
+            ["auth", "jwt", name] => {
+                for (needed, written) in [
+                    ("algorithms", "[\"EdDSA\"]".to_owned()),
+                    ("keys", format!("{jwt:?}")),
+                ] {
+                    if name == needed {
+                        value = written;
+                    } else {
+                        more = format!("{more}auth.jwt.{needed} = {written}\n");
+                    }
+                }
             }
             ["tls", .., "cert"] => {
                 let key = [&path[..path.len() - 1], &["key".to_owned()]].concat();

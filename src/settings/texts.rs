@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use globset::{Glob, GlobBuilder};
 
-use super::auth::{Scope, SecretHash, after_day};
+use super::auth::{PasswordHash, Scope, SecretHash, after_day};
 use super::backup::BackupTo;
 use super::kind::Kind;
 use super::listen::{AdminListen, Listen};
@@ -129,10 +129,27 @@ pub(super) const ORIGINS: Kind = list(
         |text| unless(text == "*" || is_origin(text)),
     ),
 );
-pub(super) const SECRET_HASH: Kind = text(
-    "a hash; perennial key new NAME makes a secret and its hash",
-    |text| unless(text.parse::<SecretHash>().is_ok()),
-);
+// A secret in the place of its hash is not shown.
+pub(super) const SECRET_HASH: Kind = text("a hash", |text| {
+    const WRONG: &str = "is not a hash; perennial key new NAME makes a secret and its hash";
+    text.parse::<SecretHash>()
+        .is_err()
+        .then(|| WRONG.to_owned())
+});
+pub(super) const PASSWORD_HASH: Kind = text("a hash", |text| {
+    const WRONG: &str = "is not an Argon2id hash of at most 256 MiB, 32 passes and 16 lanes; perennial user new NAME makes one";
+    text.parse::<PasswordHash>()
+        .is_err()
+        .then(|| WRONG.to_owned())
+});
+pub(super) const ALGORITHMS: Kind = Kind::List {
+    right: "a list of algorithms; write [\"EdDSA\"]",
+    items: &Kind::Choice(&["EdDSA", "ES256", "RS256", "HS256"]),
+    may_be_empty: false,
+};
+pub(super) const CLAIM: Kind = text("a text; write at least one character", |text| {
+    unless(!text.is_empty())
+});
 pub(super) const SCOPES: Kind = list(
     "a list of permissions; write [\"books:write\"]",
     &text(

@@ -2,23 +2,19 @@
 
 // Decision: Certificates are part of the settings.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::fault::{Location, shown};
-use super::findings::Findings;
+use super::fault::shown;
+use super::findings::{Findings, NamedFile};
 use super::listen::Listen;
 use super::rules::TLS_LISTEN;
 use super::{CheckedFolders, Settings};
 use crate::certificates::{Pair, PairFault, PairState, Pairs};
 
 const MORE: [&str; 2] = ["tls", "certificate"];
-/// The bits of a file that others than its user and group have.
-const OTHERS: u32 = 0o007;
 /// The name of the certificate of `tls.cert`.
 const FIRST: &str = "tls";
 
@@ -69,12 +65,6 @@ pub(crate) struct PairFiles {
     pub(crate) key: PathBuf,
 }
 
-/// A file that is named by a key.
-struct PemFile {
-    path: PathBuf,
-    content: Vec<u8>,
-}
-
 /// The keys of a certificate: those of its file, of that of its key, and its name.
 struct PairKeys {
     name: String,
@@ -115,11 +105,9 @@ impl PairKeys {
 /// that was written anew is a change of the settings.
 pub(super) fn read(found: &mut Findings) {
     for keys in PairKeys::all(found) {
-        let [cert, key] = [&keys.cert, &keys.key].map(|key| pem(found, key));
+        let [cert, key] = [&keys.cert, &keys.key].map(|key| found.named_file(key));
         if let Some(cert) = &cert {
-            let sum = crc32c::crc32c(&cert.content);
-            let told = format!("{} ({sum:08x})", cert.path.display());
-            found.set_value(&keys.cert, told.into());
+            found.set_value(&keys.cert, cert.told());
         }
         let files = match (&cert, &key) {
             (Some(cert), Some(key)) => PairFiles {
@@ -157,24 +145,6 @@ pub(super) fn read(found: &mut Findings) {
                     found.fault_of(&keys.key, format!("{} {fault}", key.path.display()));
                 }
             }
-        }
-    }
-}
-
-/// Reads the file that this key names. It is relative to the file in which it is written.
-fn pem(found: &mut Findings, key: &[String]) -> Option<PemFile> {
-    let (value, location) = found.written(key).cloned()?;
-    let name = value.as_str().filter(|name| !name.is_empty())?;
-    let path = match &location {
-        Location::File { path, .. } => path.parent().unwrap_or(Path::new("")).join(name),
-        Location::Variable(_) => PathBuf::from(name),
-    };
-    found.files.push(path.clone());
-    match found.read.read(&path) {
-        Ok(content) => Some(PemFile { path, content }),
-        Err(error) => {
-            found.fault_of(key, format!("{} can't be read: {error}", path.display()));
-            None
         }
     }
 }
@@ -236,11 +206,7 @@ pub(super) fn times(
                 found.warn_of(&keys.cert, problem);
             }
         }
-        let mode = fs::metadata(&files.key).map(|key| key.permissions().mode());
-        if mode.is_ok_and(|mode| mode & OTHERS != 0) {
-            let key = files.key.display();
-            let problem =
-                format!("{key} can be read by every user of this machine: chmod o= {key}");
+        if let Some(problem) = NamedFile::open_to_all(&files.key) {
             found.warn_of(&keys.key, problem);
         }
     }

@@ -90,7 +90,9 @@ impl Walk<'_> {
         let fault = match self.key.as_slice() {
             [kind, name] if kind == "route" => url_path_fault(name),
             [kind, name] if kind == "resource" => name_fault(name),
-            [auth, keys, name] if auth == "auth" && keys == "keys" => name_fault(name),
+            [auth, keys, name] if auth == "auth" && (keys == "keys" || keys == "users") => {
+                name_fault(name)
+            }
             _ => None,
         };
         if let Some(problem) = fault {

@@ -3,8 +3,8 @@
 //!
 //! A line is a JSON object: time, method, path, query (unless `logging.access_query` is false, because it may hold secrets),
 //! protocol, route, status, bytes of the body that were sent, microseconds from the end of the head to the end of the answer,
-//! peer, request id, and, where there is one, client (its address, if a trusted proxy names it), key (the name of
-//! the one that it shows), user agent, referer and fault.
+//! peer, request id, and, where there is one, client (its address, if a trusted proxy names it), user (who the client has shown
+//! itself to be), user agent, referer and fault.
 
 // Decision: The access log does not use tracing.
 
@@ -54,8 +54,8 @@ pub(crate) struct Line<'a> {
     pub(crate) id: RequestId,
     /// The address of the client, if a trusted proxy names it.
     pub(crate) client: Option<IpAddr>,
-    /// The name of the key that the client shows.
-    pub(crate) key: Option<&'a str>,
+    /// The client, if the route asks who it is and it has shown it.
+    pub(crate) user: Option<&'a str>,
     pub(crate) user_agent: Option<&'a [u8]>,
     pub(crate) referer: Option<&'a [u8]>,
     /// The reason for which the message was refused or the answer broke off.
@@ -167,9 +167,9 @@ impl AccessLog {
             // Writing into memory does not fail.
             let _infallible = write!(block, ",\"client\":\"{client}\"");
         }
-        if let Some(key) = line.key {
-            block.extend_from_slice(b",\"key\":");
-            text(block, key);
+        if let Some(user) = line.user {
+            block.extend_from_slice(b",\"user\":");
+            text(block, user);
         }
         for (name, value) in [("user_agent", line.user_agent), ("referer", line.referer)] {
             if let Some(value) = value {
@@ -293,7 +293,7 @@ mod tests {
             peer: Some(([127, 0, 0, 1], 50_123).into()),
             id: id.clone(),
             client: Some([192, 0, 2, 7].into()),
-            key: Some("ci"),
+            user: Some("key:ci"),
             user_agent: Some(b"a \"browser\""),
             referer: None,
             fault: None,
@@ -308,7 +308,7 @@ mod tests {
         log.encode(&mut block, now(), &line("/a", &id));
         let expected = format!(
             "{{\"time\":\"2025-11-25T03:40:01.007Z\",\"method\":\"GET\",\"path\":\"/a\",\"query\":\"a=b\",\"protocol\":\"HTTP/1.1\",\"route\":\"/\",\"status\":200,\
-             \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{}\",\"client\":\"192.0.2.7\",\"key\":\"ci\",\"user_agent\":\"a \\\"browser\\\"\"}}\n",
+             \"bytes\":1024,\"duration_us\":85,\"peer\":\"127.0.0.1:50123\",\"request_id\":\"{}\",\"client\":\"192.0.2.7\",\"user\":\"key:ci\",\"user_agent\":\"a \\\"browser\\\"\"}}\n",
             id.as_str()
         );
         assert_eq!(String::from_utf8(block).unwrap(), expected);

@@ -13,6 +13,7 @@ use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use tokio::time::Instant;
 
+use super::identity::Identity;
 use super::link::{Link, RateLeft};
 use super::pooled_request::PooledRequest;
 use super::problem::{Code, Problem};
@@ -72,15 +73,15 @@ impl Incoming {
         self.link.on_loopback
     }
 
-    /// Notes the name of the key that its client shows, for the access log too.
-    pub(crate) fn note_key(&self, name: &Arc<str>) {
-        // A client shows one key, so that it was noted already or is now.
-        let _same = self.link.client().key.set(Arc::clone(name));
+    /// Notes who its client is, for the access log too.
+    pub(crate) fn note_identity(&self, identity: &Arc<Identity>) {
+        // A client has one, so that it was noted already or is now.
+        let _same = self.link.client().identity.set(Arc::clone(identity));
     }
 
-    /// The name of the key that its client shows, if the route asks for one and it is valid.
-    pub(crate) fn key(&self) -> Option<&Arc<str>> {
-        self.link.known_client()?.key.get()
+    /// Its client, if the route asks who it is and it has shown it.
+    pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
+        self.link.known_client()?.identity.get()
     }
 
     /// The address of the client: the one that a trusted proxy names, or that of the connection. `None` for a unix socket.

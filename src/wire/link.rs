@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::edition::RequestRules;
 use super::hosts::Peer;
+use super::identity::Identity;
 use super::request_id::RequestId;
 use super::tls::Speaks;
 
@@ -54,8 +55,8 @@ pub(crate) struct RateLeft {
 /// The facts about the client of a request that are found out while it is answered.
 #[derive(Debug, Default)]
 pub(super) struct ClientNotes {
-    /// The name of the key that it shows, if the route asks for one and it is valid.
-    pub(super) key: OnceCell<Arc<str>>,
+    /// The client itself, if the route asks who it is and it has shown it.
+    pub(super) identity: OnceCell<Arc<Identity>>,
     /// Its address, if a trusted proxy names it.
     pub(super) address: Cell<Option<IpAddr>>,
     /// The rate of the route that counts it.

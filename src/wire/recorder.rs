@@ -202,9 +202,9 @@ impl Drop for RequestRecord {
             peer: self.peer,
             id: self.link.id.clone(),
             client: client.and_then(|client| client.address.get()),
-            key: client
-                .and_then(|client| client.key.get())
-                .map(AsRef::as_ref),
+            user: client
+                .and_then(|client| client.identity.get())
+                .map(|identity| &*identity.name),
             user_agent: shown.user_agent,
             referer: shown.referer,
             fault: if is_whole {

@@ -287,7 +287,7 @@ fn a_key_is_made_only_of_what_the_settings_take() {
 }
 
 #[test]
-fn the_access_log_names_the_key_where_one_is_needed() {
+fn the_access_log_names_the_client_where_it_has_to_be_known() {
     let (secret, settings) = new_key(&["ci", "--scope", "notes:write"]);
     let (mut daemon, logs) = access_log::start(&format!(
         "[logging]\naccess = true\n{settings}\n\
@@ -296,9 +296,9 @@ fn the_access_log_names_the_key_where_one_is_needed() {
     ));
     let batch = r#"{"mode":"gather","ops":[{"method":"POST","path":"/notes","body":{}}]}"#;
     let asked = [
-        ("POST", "/notes", "{}", &*secret, 201, json!("ci")),
-        ("GET", "/secrets", "", &secret, 403, json!("ci")),
-        ("POST", "/_batch", batch, &secret, 200, json!("ci")),
+        ("POST", "/notes", "{}", &*secret, 201, json!("key:ci")),
+        ("GET", "/secrets", "", &secret, 403, json!("key:ci")),
+        ("POST", "/_batch", batch, &secret, 200, json!("key:ci")),
         ("GET", "/notes", "", &secret, 200, json!(null)),
         ("POST", "/notes", "{}", "", 401, json!(null)),
         ("POST", "/notes", "{}", "prn_wrong", 401, json!(null)),
@@ -316,7 +316,7 @@ fn the_access_log_names_the_key_where_one_is_needed() {
         let found: Vec<_> = lines
             .iter()
             .filter(is_of_it)
-            .map(|line| &line["key"])
+            .map(|line| &line["user"])
             .collect();
         assert!(
             !found.is_empty() && found.iter().all(|found| **found == key),

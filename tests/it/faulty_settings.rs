@@ -14,7 +14,7 @@ use crate::reload::settings;
 const FAULT: &str = "limits.body: 7 is not a size";
 
 /// Commands that read no settings at all, and the one that clap adds.
-const WITHOUT_SETTINGS: [&str; 4] = ["call", "key", "probe", "help"];
+const WITHOUT_SETTINGS: [&str; 5] = ["call", "key", "user", "probe", "help"];
 
 fn run(config: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(BINARY);

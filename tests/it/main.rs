@@ -48,6 +48,7 @@ mod foreign_pages;
 mod frames;
 mod fuzz;
 mod history;
+mod identities;
 mod ill_disk;
 mod incidents;
 mod large_files;

@@ -3,12 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use super::super::batch::{BATCH, METHODS};
+use super::super::identities::TakenCredentials;
 use super::super::routes::encoded;
 use super::API;
 use super::operation::{Operation, path_item, schema_ref};
 use super::problems::Arises;
 use super::shapes::id_pattern;
-use crate::settings::{AllowedClients, Put, ResourceSettings, RuleSettings, Settings};
+use crate::settings::{Put, ResourceSettings, RuleSettings, Settings};
 
 /// Adds its path and its schemas.
 pub(super) fn add(
@@ -20,14 +21,16 @@ pub(super) fn add(
         let mut resources = settings.resources.values();
         resources.any(|resource| is(&resource.rules))
     };
-    let is_limited = any(|rules| rules.access.write != AllowedClients::Public);
+    let resources = settings.resources.values();
+    let writers = resources.flat_map(|resource| resource.rules.access.write.only());
+    let taken = TakenCredentials::of(writers);
     let counted = any(|rules| rules.rate.is_some()).then_some(Arises::Counted);
     let operation = |method: &str| {
         let operation = operation(method)?.fails(counted.as_slice());
-        Some(if is_limited {
-            operation.for_keys(false)
-        } else {
+        Some(if taken == TakenCredentials::default() {
             operation
+        } else {
+            operation.for_clients(taken, false)
         })
     };
     paths.insert(BATCH.to_owned(), path_item(METHODS, API, operation));

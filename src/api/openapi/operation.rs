@@ -2,10 +2,22 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::identities::TakenCredentials;
 use super::problems::{self, Arises};
 
-/// The name of the scheme by which a client shows its key.
-pub(super) const KEY: &str = "key";
+/// The names of the schemes by which clients show who they are.
+const KEY: &str = "key";
+const TOKEN: &str = "token";
+const PASSWORD: &str = "password";
+
+/// The schemes by their names.
+pub(super) fn security_schemes() -> Value {
+    json!({
+        KEY: { "type": "http", "scheme": "bearer", "description": "The secret of a key of the server" },
+        TOKEN: { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
+        PASSWORD: { "type": "http", "scheme": "basic" },
+    })
+}
 
 /// The answer to an operation when all went well.
 struct Success {
@@ -101,11 +113,18 @@ impl Operation {
         self
     }
 
-    /// For clients that show a key; `always`, or as it depends on the body.
-    pub(super) fn for_keys(mut self, always: bool) -> Self {
-        let key = json!({ KEY: [] });
+    /// For clients that show who they are; `always`, or as it depends on the body.
+    pub(super) fn for_clients(mut self, taken: TakenCredentials, always: bool) -> Self {
+        let TakenCredentials {
+            keys,
+            passwords,
+            tokens,
+        } = taken;
+        let schemes = [(keys, KEY), (tokens, TOKEN), (passwords, PASSWORD)];
+        let schemes = schemes.iter().filter(|(is_taken, _)| *is_taken);
+        let schemes = schemes.map(|(_, name)| json!({ *name: [] }));
         let none = (!always).then(|| json!({}));
-        self.security = Some(none.into_iter().chain([key]).collect());
+        self.security = Some(none.into_iter().chain(schemes).collect());
         self.fails(&[Arises::Limited])
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::identities::TakenCredentials;
 use super::super::resource::{
     BodyOf, JSON_PATCH, METHODS_OF_CHANGES, METHODS_OF_HISTORY, METHODS_OF_LIST, METHODS_OF_RECORD,
     METHODS_OF_SCHEMA, NDJSON,
@@ -64,7 +65,7 @@ impl DescribedResource<'_> {
         Operation::new(self.id(of), self.name, summary)
     }
 
-    /// The operation, which may need a key.
+    /// The operation, whose client may have to show who it is.
     fn limited(&self, operation: Operation, method: &str) -> Operation {
         let rules = &self.settings.rules;
         let counted = rules.rate.is_some().then_some(Arises::Counted);
@@ -77,7 +78,9 @@ impl DescribedResource<'_> {
         };
         match clients {
             AllowedClients::Public => operation,
-            AllowedClients::Keys(_) => operation.for_keys(true),
+            AllowedClients::Only(clients) => {
+                operation.for_clients(TakenCredentials::of(clients), true)
+            }
         }
     }
 

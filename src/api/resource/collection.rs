@@ -43,7 +43,7 @@ impl ResourceRequest<'_> {
         page.total = page.total.filter(|_| query.wants_total());
         let links = self.links(&query, &page)?;
         let mut relations = if shape.has_relations() {
-            Some(Relations::of(self.site, self.target, shape, self.request)?)
+            Some(Relations::of(self.site, self.target, shape, self.request).await?)
         } else {
             None
         };

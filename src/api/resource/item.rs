@@ -22,7 +22,7 @@ impl ResourceRequest<'_> {
         let record = self.site.store.get(self.target.collection, id).await?;
         let record = record.ok_or_else(|| absent(self.target))?;
         if shape.has_relations() {
-            let mut relations = Relations::of(self.site, self.target, shape, self.request)?;
+            let mut relations = Relations::of(self.site, self.target, shape, self.request).await?;
             let text = relations.add(&record, &shape.text(&record)).await?;
             let whole = || json(StatusCode::OK, text.clone());
             let headers = self.request.headers();

@@ -72,7 +72,7 @@ pub(super) struct Relations<'a> {
 
 impl<'a> Relations<'a> {
     /// The relations that are asked for, or the refusal of one that is not declared.
-    pub(super) fn of(
+    pub(super) async fn of(
         site: &'a Site,
         target: &'a ResourceTarget,
         shape: &'a RecordShape,
@@ -84,10 +84,10 @@ impl<'a> Relations<'a> {
         let own = own.map_or("", |(name, _)| name.as_str());
         let mut all = Vec::new();
         for name in shape.embedded() {
-            all.push(Self::embedded(site, own, name, request)?);
+            all.push(Self::embedded(site, own, name, request).await?);
         }
         for name in shape.expanded() {
-            all.push(Self::expanded(site, target, name, request)?);
+            all.push(Self::expanded(site, target, name, request).await?);
         }
         Ok(Self {
             site,
@@ -98,7 +98,7 @@ impl<'a> Relations<'a> {
         })
     }
 
-    fn embedded(
+    async fn embedded(
         site: &'a Site,
         own: &str,
         name: &'a str,
@@ -134,7 +134,7 @@ impl<'a> Relations<'a> {
             }
         };
         let (field, settings) = found;
-        let from = collection(site, from, request)?;
+        let from = collection(site, from, request).await?;
         Ok(Relation::Embedded {
             name: name.split('.').next().unwrap_or(name),
             from,
@@ -143,7 +143,7 @@ impl<'a> Relations<'a> {
         })
     }
 
-    fn expanded(
+    async fn expanded(
         site: &'a Site,
         target: &'a ResourceTarget,
         name: &'a str,
@@ -162,7 +162,7 @@ impl<'a> Relations<'a> {
             name,
             field,
             reference,
-            to: collection(site, &reference.to, request)?,
+            to: collection(site, &reference.to, request).await?,
         })
     }
 
@@ -268,11 +268,12 @@ impl<'a> Relations<'a> {
 }
 
 /// The records of the resource that a relation adds, if the client may read them.
-fn collection(site: &Site, name: &str, request: &Incoming) -> Result<CollectionId, Problem> {
+async fn collection(site: &Site, name: &str, request: &Incoming) -> Result<CollectionId, Problem> {
     let resource = site.settings.resources.get(name);
     let route = resource.and_then(|resource| site.routes.resource(&resource.path));
     if let Some(route) = route {
-        route.rules.access.check(request, Permission::Read)?;
+        let access = &route.rules.access;
+        access.check(request, Permission::Read).await?;
     }
     let found = site.store.collection(name);
     found.ok_or_else(|| Problem::new(Code::Unavailable))

@@ -1,99 +1,12 @@
-//! The clients that may use a route, by the keys that they show (RFC 6750 section 2.1). Pure, but for the time and the comparison of
-//! secrets.
+//! The clients that may use a route.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use actix_web::http::header::{self, HeaderMap};
-use subtle::ConstantTimeEq as _;
+use actix_web::http::header;
 
-use crate::settings::{
-    AccessSettings, AllowedClients, AuthSettings, KeySettings, Permission, Scope, SecretHash,
-};
-use crate::wire::{Code, Incoming, Problem};
-
-/// The challenge of a 401 (RFC 6750 section 3).
-const CHALLENGE: &str = "Bearer realm=\"perennial\"";
-/// The same to a client whose key is not valid.
-const INVALID: &str = "Bearer realm=\"perennial\", error=\"invalid_token\"";
-
-/// Every key of the settings.
-#[derive(Debug, Default)]
-pub(crate) struct ClientKeys(Vec<ClientKey>);
-
-#[derive(Debug)]
-struct ClientKey {
-    name: Arc<str>,
-    written: KeySettings,
-    /// The time when it was shown last, in seconds since 1970; 0 if that was not since the start.
-    used: Arc<AtomicI64>,
-}
-
-impl PartialEq for ClientKey {
-    /// Whether it is the same key, whenever it was shown.
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.written == other.written
-    }
-}
-
-impl ClientKeys {
-    /// The keys of the settings. Those with the same secret as `before` go on with the time when they were shown.
-    pub(super) fn new(settings: &AuthSettings, before: Option<&Self>) -> Arc<Self> {
-        let before = || before.into_iter().flat_map(|before| &before.0);
-        let used = |written: &KeySettings| {
-            let mut same = before().filter(|key| key.written.hash == written.hash);
-            same.next().map(|key| Arc::clone(&key.used))
-        };
-        let keys = settings.keys.iter().map(|(name, written)| ClientKey {
-            name: name.as_str().into(),
-            written: written.clone(),
-            used: used(written).unwrap_or_default(),
-        });
-        Arc::new(Self(keys.collect()))
-    }
-
-    /// The name of each key, and when it was shown for the last time since the start, in seconds since 1970.
-    pub(super) fn used(&self) -> impl Iterator<Item = (&str, i64)> {
-        let used = |key: &ClientKey| key.used.load(Ordering::Relaxed);
-        let all = self.0.iter().map(move |key| (&*key.name, used(key)));
-        all.filter(|(_, used)| *used > 0)
-    }
-
-    /// The key with this secret. Each key is compared with it, so that the time tells nothing.
-    fn with_secret(&self, secret: &[u8]) -> Option<&ClientKey> {
-        let SecretHash(hash) = SecretHash::of(secret);
-        let mut found = None;
-        for key in &self.0 {
-            let SecretHash(own) = &key.written.hash;
-            if bool::from(own.ct_eq(&hash)) {
-                found = Some(key);
-            }
-        }
-        found
-    }
-}
-
-/// The time, in seconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
-}
-
-impl ClientKey {
-    fn is_valid_at(&self, now: i64) -> bool {
-        self.written.expires.is_none_or(|end| now < end)
-    }
-
-    /// Notes that it was shown. All handlers share the time, so it is written once a second at most.
-    fn show(&self, now: i64) {
-        if self.used.load(Ordering::Relaxed) != now {
-            self.used.store(now, Ordering::Relaxed);
-        }
-    }
-}
+use super::super::identities::{CredentialKind, Identities, ShownClient, TakenCredentials, now};
+use crate::settings::{AccessSettings, AllowedClient, AllowedClients, Permission};
+use crate::wire::{Code, Identity, Incoming, Problem, ShownBy};
 
 /// The clients that may use a route.
 #[derive(Debug, Clone, Default)]
@@ -101,28 +14,28 @@ pub(crate) struct AccessRule {
     written: AccessSettings,
     /// The name of the resource, or the path of the route, by which the scope of a key names it.
     of: String,
-    keys: Arc<ClientKeys>,
+    identities: Arc<Identities>,
 }
 
 impl PartialEq for AccessRule {
-    /// Whether the same clients may do the same: no other key was added, and none was taken away or changed.
+    /// Whether the same clients may do the same: nobody was added, taken away or changed.
     fn eq(&self, other: &Self) -> bool {
         let both = [&self.written.read, &self.written.write];
         let is_public = both
             .iter()
             .all(|clients| **clients == AllowedClients::Public);
         self.written == other.written
-            && (is_public || self.of == other.of && self.keys.0 == other.keys.0)
+            && (is_public || self.of == other.of && self.identities == other.identities)
     }
 }
 
 impl AccessRule {
     /// The rule from the settings, for the resource or route that scopes name so.
-    pub(super) fn new(written: &AccessSettings, of: &str, keys: &Arc<ClientKeys>) -> Self {
+    pub(super) fn new(written: &AccessSettings, of: &str, identities: &Arc<Identities>) -> Self {
         Self {
             written: written.clone(),
             of: of.to_owned(),
-            keys: Arc::clone(keys),
+            identities: Arc::clone(identities),
         }
     }
 
@@ -133,50 +46,75 @@ impl AccessRule {
         }
     }
 
-    /// Refuses a request if its client has not this permission. Notes for the access log which key it shows, where one is needed.
-    pub(crate) fn check(&self, request: &Incoming, permission: Permission) -> Result<(), Problem> {
-        let note = |name: &Arc<str>| request.note_key(name);
-        self.check_key(request.headers(), permission, note)
+    /// Refuses a request if its client has not this permission. Notes who the client is, where that has to be known.
+    pub(crate) async fn check(
+        &self,
+        request: &Incoming,
+        permission: Permission,
+    ) -> Result<(), Problem> {
+        let clients = self.of(permission).only();
+        match self.shown(request, permission) {
+            None => Ok(()),
+            Some(ShownClient::Unsure(password)) => {
+                if let Some(identity) = self.identities.compare(password).await? {
+                    request.note_identity(&identity);
+                    return self.permit(&identity, permission);
+                }
+                let detail = "no user has this name and password".to_owned();
+                Err(self.refuse(clients, CredentialKind::Password, detail))
+            }
+            Some(ShownClient::Refused(kind, detail)) => Err(self.refuse(clients, kind, detail)),
+            Some(ShownClient::Nobody) => {
+                let detail = format!("this needs {}", needed(clients));
+                Err(unauthorized(clients, false, detail))
+            }
+            Some(ShownClient::Known(identity)) => self.permit(&identity, permission),
+        }
     }
 
-    fn check_key(
-        &self,
-        headers: &HeaderMap,
-        permission: Permission,
-        note: impl FnOnce(&Arc<str>),
-    ) -> Result<(), Problem> {
-        let names = match self.of(permission) {
-            AllowedClients::Public => return Ok(()),
-            AllowedClients::Keys(names) => names,
-        };
-        let Some(secret) = shown_secret(headers) else {
-            let detail =
-                "a key is needed; send its secret in the header Authorization: Bearer SECRET";
-            return Err(unauthorized(CHALLENGE, detail));
-        };
-        let Some(key) = self.keys.with_secret(secret) else {
-            return Err(unauthorized(INVALID, "no key has this secret"));
-        };
-        let now = now();
-        if !key.is_valid_at(now) {
-            return Err(unauthorized(
-                INVALID,
-                "the key is not valid any more; ask for another one",
-            ));
+    /// Whether the client of a request has this permission, as far as that is found out at once.
+    pub(crate) fn is_allowed_now(&self, request: &Incoming, permission: Permission) -> bool {
+        match self.shown(request, permission) {
+            None => true,
+            Some(ShownClient::Known(identity)) => self.permit(&identity, permission).is_ok(),
+            Some(ShownClient::Nobody | ShownClient::Refused(..) | ShownClient::Unsure(_)) => false,
         }
-        key.show(now);
-        note(&key.name);
-        let in_scope =
-            |scope: &Vec<Scope>| scope.iter().any(|item| item.allows(&self.of, permission));
-        let is_allowed = names.iter().any(|name| **name == *key.name)
-            && key.written.scope.as_ref().is_none_or(in_scope);
-        if is_allowed {
+    }
+
+    /// The client of a request; `None` if everybody may. Notes it.
+    fn shown(&self, request: &Incoming, permission: Permission) -> Option<ShownClient> {
+        let clients = self.of(permission);
+        if *clients == AllowedClients::Public {
+            return None;
+        }
+        if let Some(identity) = request.identity() {
+            return Some(ShownClient::Known(Arc::clone(identity)));
+        }
+        let taken = TakenCredentials::of(clients.only());
+        let shown = self.identities.shown(request.headers(), taken, now());
+        if let ShownClient::Known(identity) = &shown {
+            request.note_identity(identity);
+        }
+        Some(shown)
+    }
+
+    fn refuse(&self, clients: &[AllowedClient], kind: CredentialKind, detail: String) -> Problem {
+        self.identities.note_refused(kind);
+        unauthorized(clients, kind != CredentialKind::Password, detail)
+    }
+
+    fn permit(&self, identity: &Identity, permission: Permission) -> Result<(), Problem> {
+        let mut clients = self.of(permission).only().iter();
+        if clients.any(|client| is_meant(client, identity))
+            && is_in_scope(identity, &self.of, permission)
+        {
             return Ok(());
         }
-        let detail = match permission {
-            Permission::Read => "this key may not read here",
-            Permission::Write => "this key may not change anything here",
+        let what = match permission {
+            Permission::Read => "read",
+            Permission::Write => "change anything",
         };
+        let detail = format!("{} may not {what} here", identity.name);
         Err(Problem::new(Code::NotPermitted).detail(detail))
     }
 
@@ -184,8 +122,8 @@ impl AccessRule {
     pub(crate) fn text(&self) -> String {
         let text = |clients: &AllowedClients| match clients {
             AllowedClients::Public => "public: everybody who can connect".to_owned(),
-            AllowedClients::Keys(names) => {
-                format!("clients that show the key {}", names.join(" or "))
+            AllowedClients::Only(clients) => {
+                format!("clients that {}", AllowedClient::told(clients))
             }
         };
         let AccessSettings { read, write } = &self.written;
@@ -196,28 +134,73 @@ impl AccessRule {
     }
 }
 
-/// The secret that a request shows; `None` if it shows none, or several.
-fn shown_secret(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut values = headers.get_all(header::AUTHORIZATION);
-    let value = values.next().filter(|_| values.next().is_none())?;
-    let (scheme, secret) = value.to_str().ok()?.split_once(' ')?;
-    let secret = secret.trim_matches(' ');
-    (scheme.eq_ignore_ascii_case("bearer") && !secret.is_empty()).then_some(secret.as_bytes())
+/// Whether an item of `access` means this client.
+fn is_meant(client: &AllowedClient, identity: &Identity) -> bool {
+    let is_named = |name: &str| {
+        let own = identity.name.split_once(':').map(|(_, own)| own);
+        name == AllowedClient::ANY || own == Some(name)
+    };
+    match (client, &identity.by) {
+        (AllowedClient::Key(name), ShownBy::Key { .. })
+        | (AllowedClient::User(name), ShownBy::Password) => is_named(name),
+        (AllowedClient::Role(role), ShownBy::Token { roles }) => {
+            role == AllowedClient::ANY || roles.contains(role)
+        }
+        (AllowedClient::Key(_), ShownBy::Password | ShownBy::Token { .. })
+        | (AllowedClient::User(_), ShownBy::Key { .. } | ShownBy::Token { .. })
+        | (AllowedClient::Role(_), ShownBy::Key { .. } | ShownBy::Password) => false,
+    }
 }
 
-fn unauthorized(challenge: &str, detail: &str) -> Problem {
+/// Whether the scope of a key allows something. Only keys have one.
+fn is_in_scope(identity: &Identity, of: &str, permission: Permission) -> bool {
+    match &identity.by {
+        ShownBy::Key { scope: Some(scope) } => scope.iter().any(|item| item.allows(of, permission)),
+        ShownBy::Key { scope: None } | ShownBy::Password | ShownBy::Token { .. } => true,
+    }
+}
+
+/// The credentials that a client needs, for people.
+fn needed(clients: &[AllowedClient]) -> String {
+    let TakenCredentials {
+        keys,
+        passwords,
+        tokens,
+    } = TakenCredentials::of(clients);
+    let all = [
+        (keys, "a key (Authorization: Bearer SECRET)"),
+        (tokens, "a token (Authorization: Bearer TOKEN)"),
+        (passwords, "a name with its password (Authorization: Basic)"),
+    ];
+    let needed = all.iter().filter(|(is_taken, _)| *is_taken);
+    let needed: Vec<_> = needed.map(|(_, told)| *told).collect();
+    needed.join(" or ")
+}
+
+/// A 401 with the challenges by which clients find out what to show (RFC 6750 section 3, RFC 7617 section 2).
+fn unauthorized(clients: &[AllowedClient], bearer_is_invalid: bool, detail: String) -> Problem {
+    let taken = TakenCredentials::of(clients);
+    let bearer = match (taken.keys || taken.tokens, bearer_is_invalid) {
+        (true, true) => Some("Bearer realm=\"perennial\", error=\"invalid_token\""),
+        (true, false) => Some("Bearer realm=\"perennial\""),
+        (false, _) => None,
+    };
+    let basic = "Basic realm=\"perennial\", charset=\"UTF-8\"";
+    let basic = taken.passwords.then_some(basic);
+    let challenges: Vec<_> = bearer.into_iter().chain(basic).collect();
     Problem::new(Code::Unauthorized)
         .detail(detail)
-        .header(header::WWW_AUTHENTICATE, challenge)
+        .header(header::WWW_AUTHENTICATE, challenges.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use actix_web::http::header::HeaderValue;
+    use actix_web::http::header::{HeaderMap, HeaderValue};
 
     use super::*;
+    use crate::settings::{AuthSettings, KeySettings, Scope, SecretHash, UserSettings};
 
     const DAY: i64 = 86_400;
 
@@ -231,8 +214,8 @@ mod tests {
         }
     }
 
-    fn keys() -> Arc<ClientKeys> {
-        let now = now();
+    fn identities() -> Arc<Identities> {
+        let now = i64::try_from(now().as_secs()).unwrap();
         let keys = [
             ("all", key("s-all", &[], None)),
             ("books", key("s-books", &["books:write"], Some(now + DAY))),
@@ -245,43 +228,57 @@ mod tests {
             ("unnamed", key("s-unnamed", &[], None)),
         ];
         let keys: BTreeMap<_, _> = keys.map(|(name, key)| (name.to_owned(), key)).into();
-        ClientKeys::new(&AuthSettings { keys }, None)
+        let password = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$GqFT4SvEcfyFJMSfdJcSoA";
+        let user = UserSettings {
+            password: password.parse().unwrap(),
+        };
+        let settings = AuthSettings {
+            keys,
+            users: [("ann".to_owned(), user)].into(),
+            jwt: None,
+        };
+        Identities::new(&settings, None)
     }
 
-    fn rule(of: &str, public_reading: bool) -> AccessRule {
-        let names = ["all", "books", "reader", "other", "old"].map(str::to_owned);
-        let some = AllowedClients::Keys(names.into());
+    fn rule(of: &str, public_reading: bool, clients: &[&str]) -> AccessRule {
+        let some = clients.iter().map(|client| client.parse().unwrap());
+        let some = AllowedClients::Only(some.collect());
         let read = if public_reading {
             AllowedClients::Public
         } else {
             some.clone()
         };
         let written = AccessSettings { read, write: some };
-        AccessRule::new(&written, of, &keys())
+        AccessRule::new(&written, of, &identities())
     }
 
-    /// The status of the refusal; 0 if there is none.
+    const NAMED: [&str; 5] = ["key:all", "key:books", "key:reader", "key:other", "key:old"];
+
+    /// The status of the refusal; 0 if there is none, 1 if a password has to be compared.
     fn refusal(rule: &AccessRule, authorization: &[&str], permission: Permission) -> u64 {
         let mut headers = HeaderMap::new();
         for value in authorization {
             let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
             headers.append(header::AUTHORIZATION, value);
         }
-        let mut noted = None;
-        let checked = rule.check_key(&headers, permission, |name| noted = Some(Arc::clone(name)));
-        let status = checked.map_or_else(
-            |problem| problem.result()["status"].as_u64().unwrap(),
-            |()| 0,
-        );
-        // A key that is valid is noted, whether it has the permission or not.
-        let asks_for_one = *rule.of(permission) != AllowedClients::Public;
-        assert_eq!(noted.is_some(), asks_for_one && status != 401);
-        status
+        let clients = rule.of(permission);
+        if *clients == AllowedClients::Public {
+            return 0;
+        }
+        let taken = TakenCredentials::of(clients.only());
+        let permitted = match rule.identities.shown(&headers, taken, now()) {
+            ShownClient::Known(identity) => rule.permit(&identity, permission),
+            ShownClient::Unsure(_) => return 1,
+            ShownClient::Nobody => Err(unauthorized(clients.only(), false, String::new())),
+            ShownClient::Refused(kind, why) => Err(rule.refuse(clients.only(), kind, why)),
+        };
+        let status = |problem: Problem| problem.result()["status"].as_u64().unwrap();
+        permitted.map_or_else(status, |()| 0)
     }
 
     #[test]
     fn a_client_may_do_what_access_and_the_scope_of_its_key_allow() {
-        let (books, files) = (rule("books", false), rule("/files", false));
+        let (books, files) = (rule("books", false, &NAMED), rule("/files", false, &NAMED));
         for (secret, in_books, in_files) in [
             ("s-all", (0, 0), (0, 0)),
             ("s-books", (0, 0), (403, 403)),
@@ -305,52 +302,85 @@ mod tests {
     }
 
     #[test]
-    fn only_one_bearer_secret_is_read() {
-        let (rule, permission) = (rule("books", true), Permission::Write);
-        for (shown, status) in [
-            (&["Bearer s-all"][..], 0),
-            (&["bearer  s-all "], 0),
-            (&["BEARER s-all"], 0),
-            (&[], 401),
-            (&["Bearer"], 401),
-            (&["Bearer "], 401),
-            (&["s-all"], 401),
-            (&["Basic s-all"], 401),
-            (&["Bearer s-all, Bearer s-all"], 401),
-            (&["Bearer s-all", "Bearer s-all"], 401),
-            (&["Bearer s-unnamed", "Bearer s-all"], 401),
-            (&["Bearer s-\u{e4}ll"], 401),
+    fn any_key_is_one_that_is_there_and_its_scope_counts_all_the_same() {
+        let any = rule("books", false, &["key:*"]);
+        for (secret, status) in [
+            ("s-unnamed", 0),
+            ("s-reader", 403),
+            ("s-old", 401),
+            ("s", 401),
         ] {
-            assert_eq!(refusal(&rule, shown, permission), status, "{shown:?}");
-            // Where everybody may read, no key is looked at.
-            assert_eq!(refusal(&rule, shown, Permission::Read), 0, "{shown:?}");
+            let shown = format!("Bearer {secret}");
+            assert_eq!(
+                refusal(&any, &[&shown], Permission::Write),
+                status,
+                "{secret}"
+            );
         }
     }
 
     #[test]
-    fn the_last_use_of_a_key_outlives_a_reload_that_keeps_its_secret() {
-        let written = |name: &str, secret: &str| {
-            let keys = [(name.to_owned(), key(secret, &[], None))];
-            AuthSettings { keys: keys.into() }
-        };
-        let first = ClientKeys::new(&written("a", "s"), None);
-        assert_eq!(first.used().count(), 0);
-        first.0[0].show(7);
-        assert_eq!(first.used().collect::<Vec<_>>(), [("a", 7)]);
-        let renamed = ClientKeys::new(&written("b", "s"), Some(&first));
-        assert_eq!(renamed.used().collect::<Vec<_>>(), [("b", 7)]);
-        let replaced = ClientKeys::new(&written("a", "other"), Some(&first));
-        assert_eq!(replaced.used().count(), 0);
+    fn only_one_set_of_credentials_is_read_and_only_of_a_kind_that_counts() {
+        let permission = Permission::Write;
+        let keys = rule("books", true, &NAMED);
+        let users = rule("books", true, &["basic:ann"]);
+        for (shown, by_key, by_password) in [
+            (&["Bearer s-all"][..], 0, 401),
+            (&["bearer  s-all "], 0, 401),
+            (&["BEARER s-all"], 0, 401),
+            (&[], 401, 401),
+            (&["Bearer"], 401, 401),
+            (&["Bearer "], 401, 401),
+            (&["s-all"], 401, 401),
+            (&["Basic s-all"], 401, 401),
+            (&["Bearer s-all, Bearer s-all"], 401, 401),
+            (&["Bearer s-all", "Bearer s-all"], 401, 401),
+            (&["Bearer s-unnamed", "Bearer s-all"], 401, 401),
+            (&["Bearer s-\u{e4}ll"], 401, 401),
+            // ann:, ann:x, ann, and bytes that are not UTF-8 in the password and in the name.
+            (&["Basic YW5uOg=="], 401, 1),
+            (&["basic  YW5uOng= "], 401, 1),
+            (&["Basic YW5u"], 401, 401),
+            (&["Basic YW5uOv8="], 401, 1),
+            (&["Basic /zp4"], 401, 401),
+            (&["Basic YW5uOng"], 401, 401),
+            (&["Basic YW5uOng=", "Bearer s-all"], 401, 401),
+        ] {
+            assert_eq!(refusal(&keys, shown, permission), by_key, "{shown:?}");
+            assert_eq!(refusal(&users, shown, permission), by_password, "{shown:?}");
+            // Where everybody may read, no credentials are looked at.
+            assert_eq!(refusal(&keys, shown, Permission::Read), 0, "{shown:?}");
+        }
     }
 
     #[test]
-    fn a_key_is_valid_until_its_last_day_ends() {
-        let key = ClientKey {
-            name: "a".into(),
-            written: key("s", &[], Some(DAY)),
-            used: Arc::default(),
+    fn a_401_asks_for_what_counts() {
+        let clients = |texts: &[&str]| -> Vec<AllowedClient> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
         };
-        assert!(key.is_valid_at(DAY - 1));
-        assert!(!key.is_valid_at(DAY));
+        for (texts, invalid, expected) in [
+            (&["key:a"][..], false, "Bearer realm=\"perennial\""),
+            (
+                &["jwt:a"],
+                true,
+                "Bearer realm=\"perennial\", error=\"invalid_token\"",
+            ),
+            (
+                &["basic:a"],
+                true,
+                "Basic realm=\"perennial\", charset=\"UTF-8\"",
+            ),
+            (
+                &["basic:a", "key:b"],
+                false,
+                "Bearer realm=\"perennial\", Basic realm=\"perennial\", charset=\"UTF-8\"",
+            ),
+        ] {
+            let problem = unauthorized(&clients(texts), invalid, needed(&clients(texts)));
+            let expected = Problem::new(Code::Unauthorized)
+                .detail(needed(&clients(texts)))
+                .header(header::WWW_AUTHENTICATE, expected);
+            assert_eq!(problem, expected);
+        }
     }
 }

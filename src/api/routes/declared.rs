@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::super::batch::BATCH;
+use super::super::identities::Identities;
 use super::super::openapi::{DOCS, OPENAPI, docs_page, openapi_document};
-use super::access::{AccessRule, ClientKeys};
+use super::access::AccessRule;
 use super::cors::CorsRule;
 use super::rules::RouteRules;
 use super::table::{ResourceTarget, Route, RouteTable, Target};
@@ -22,11 +23,11 @@ pub(crate) fn declared(
     root: impl Fn(SiteRoot) -> Result<RootHandle, RootFault>,
     collection: impl Fn(&str) -> Option<CollectionId>,
 ) -> Result<RouteTable, RootFault> {
-    let keys = ClientKeys::new(&settings.auth, before.map(|before| &*before.keys));
+    let identities = Identities::new(&settings.auth, before.map(|before| &*before.identities));
     let before = before.map(RouteTable::rules).unwrap_or_default();
     // A scope names a route by its path, and a resource by its name.
     let route = |pattern: &str, name: &str, rules: &RuleSettings, target| {
-        let access = AccessRule::new(&rules.access, name, &keys);
+        let access = AccessRule::new(&rules.access, name, &identities);
         Route {
             pattern: pattern.to_owned(),
             number: patterns.number(pattern),
@@ -86,6 +87,6 @@ pub(crate) fn declared(
         routes.extend(documents);
     }
     let mut table = RouteTable::new(routes);
-    table.keys = keys;
+    table.identities = identities;
     Ok(table)
 }

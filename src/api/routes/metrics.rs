@@ -52,16 +52,11 @@ impl MetricSource for Arc<RouteTable> {
             "Requests refused with 429 because their client had sent more than the rate of the route",
             each(|rate| rate.refused.get()),
         );
-        let used = self.keys.used();
-        rows.gauges(
-            "perennial_key_last_used_timestamp_seconds",
-            "When each key of a client was shown for the last time, if that was since the start",
-            used.map(|(name, used)| ([("key", name)], used.unsigned_abs())),
-        );
         rows.counters(
             "perennial_http_rate_forgotten",
             "Clients that were forgotten, with the requests that they had sent, because a route with a rate had too many",
             each(|rate| rate.forgotten.get()),
         );
+        self.identities.write(rows);
     }
 }

@@ -50,7 +50,7 @@ struct CountedClient {
 #[derive(Debug, Hash)]
 enum Client<'a> {
     All,
-    Key(&'a str),
+    Known(&'a str),
     Network(Network),
     /// Clients of unix sockets have no address.
     OfUnixSockets,
@@ -135,6 +135,11 @@ impl RateLimit {
         self.written == *written
     }
 
+    /// Whether those who show who they are are counted by that.
+    pub(super) fn is_by_client(&self) -> bool {
+        self.written.per == RatePer::Key
+    }
+
     /// Counts one request for its client, and refuses it if there were too many.
     pub(super) fn count(&self, request: &Incoming) -> Result<(), Problem> {
         let network = || match request.client_address() {
@@ -144,7 +149,9 @@ impl RateLimit {
         let client = match self.written.per {
             RatePer::Route => Client::All,
             RatePer::Ip => network(),
-            RatePer::Key => request.key().map_or_else(network, |key| Client::Key(key)),
+            RatePer::Key => request
+                .identity()
+                .map_or_else(network, |identity| Client::Known(&identity.name)),
         };
         let left = self.count_client(&client, request.arrived_at());
         request.note_rate(left);
@@ -329,8 +336,8 @@ mod tests {
         let is_let_in =
             |client: &Client<'_>| limit.count_client(client, Instant::now()).wait.is_none();
         for client in [
-            Client::Key("a"),
-            Client::Key("b"),
+            Client::Known("a"),
+            Client::Known("b"),
             network(1),
             Client::OfUnixSockets,
         ] {

@@ -79,6 +79,13 @@ impl RouteRules {
         rate.map_or(Ok(()), |rate| rate.count(request))
     }
 
+    /// Counts a request for its address, if clients are counted by that, before it is found out who its client is: that may cost
+    /// more than an answer.
+    pub(crate) fn count_address(&self, request: &Incoming) -> Result<(), Problem> {
+        let rate = self.rate.as_ref().filter(|rate| !rate.is_by_client());
+        rate.map_or(Ok(()), |_| self.count_once(request))
+    }
+
     /// Counts a request for its client, unless that was done. Refuses it if there were too many.
     pub(crate) fn count_once(&self, request: &Incoming) -> Result<(), Problem> {
         let rate = self.rate.as_ref();

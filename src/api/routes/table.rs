@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use fnv::FnvHashMap;
 
+use super::super::identities::Identities;
 use super::super::openapi::{Document, schema_document};
-use super::access::ClientKeys;
 use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
 use crate::file_cache::RootHandle;
@@ -150,8 +150,8 @@ pub(crate) struct RouteTable {
     resources: FnvHashMap<String, Arc<Route>>,
     /// All routes.
     pub(super) all: Vec<Arc<Route>>,
-    /// The keys that their clients show.
-    pub(super) keys: Arc<ClientKeys>,
+    /// Their clients that can show who they are.
+    pub(super) identities: Arc<Identities>,
 }
 
 impl RouteTable {

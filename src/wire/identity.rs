@@ -1,0 +1,23 @@
+//! The client of a request, as far as it has shown who it is.
+
+use crate::settings::Scope;
+
+/// A client that has shown who it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// `key:` and the name of its key, `basic:` and the name of the user, or `jwt:` and the subject of its token.
+    pub(crate) name: String,
+    /// The means by which it has shown it.
+    pub(crate) by: ShownBy,
+}
+
+/// The means by which a client has shown who it is, with what the means says about it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ShownBy {
+    /// A key, with the limits of what it may do.
+    Key { scope: Option<Vec<Scope>> },
+    /// A name with a password.
+    Password,
+    /// A token, with the roles in it.
+    Token { roles: Vec<String> },
+}
