@@ -13,6 +13,7 @@ mod json;
 mod members;
 mod nearest;
 mod object;
+mod owner;
 mod patch;
 mod query;
 mod schema;
@@ -34,6 +35,7 @@ pub(crate) use index::{EntryIdentity, IndexSection};
 pub use index::{IndexColumn, RecordIndex};
 pub(crate) use nearest::nearest;
 pub(crate) use object::{BodyError, JsonObject};
+pub(crate) use owner::RecordOwner;
 pub(crate) use patch::{PatchFault, RecordPatch};
 pub(crate) use query::{
     By, FEED_BYTES_MAX, FeedPosition, FeedQuery, FieldRanges, FilterParameter, FilterTest,

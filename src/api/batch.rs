@@ -28,7 +28,7 @@ use super::resource::{
 use super::routes::Target;
 use super::site::Site;
 use crate::misread::in_plain_words;
-use crate::record::{ExactNumber, RequestKey};
+use crate::record::{Conditions, ExactNumber, RequestKey};
 use crate::settings::Permission;
 use crate::storage::{Write, WriteBatch, Written};
 use crate::wire::{Code, Incoming, Problem, Response, options, read_body};
@@ -92,9 +92,9 @@ struct ReadOperation {
 
 impl BatchOperation<'_> {
     /// The command of it, or why there is none.
-    fn read(&self, site: &Site, base: &str, mark: &str) -> ReadOperation {
+    fn read(&self, site: &Site, base: &str, told: &Teller<'_>) -> ReadOperation {
         let mut url = String::new();
-        let write = self.write(site, base, mark, &mut url);
+        let write = self.write(site, base, told, &mut url);
         ReadOperation { url, write }
     }
 
@@ -102,7 +102,7 @@ impl BatchOperation<'_> {
         &self,
         site: &Site,
         base: &str,
-        mark: &str,
+        told: &Teller<'_>,
         url: &mut String,
     ) -> Result<Write, Problem> {
         let method = Method::from_bytes(self.method.as_bytes());
@@ -134,7 +134,12 @@ impl BatchOperation<'_> {
                 ));
             }
         };
-        let conditions = conditions(&headers, mark);
+        let rules = &matched.route.rules;
+        let owner = target.owner(rules, told.request, Permission::Write);
+        let conditions = Conditions {
+            owner: owner.map(Box::new),
+            ..conditions(&headers, told.mark)
+        };
         wish.must_name_state(target, &conditions)?;
         let body = self.body.map_or("", RawValue::get).as_bytes();
         let limits = &site.settings.limits;
@@ -226,7 +231,7 @@ pub(super) async fn answer(site: &Site, request: &mut Incoming) -> Answered {
     let minimal = prefers(headers, "return", "minimal");
     let dry_run = prefers(headers, "tx", "rollback");
     let path = request.path().as_bytes();
-    let key = request_key(headers, &[b"POST", path, &body])?.filter(|_| !dry_run);
+    let key = request_key(request, &[b"POST", path, &body])?.filter(|_| !dry_run);
     let batch: BatchBody<'_> = serde_json::from_slice(&body).map_err(|error| {
         let told = in_plain_words(&error.to_string());
         no_batch(format!(
@@ -287,7 +292,7 @@ async fn atomic(
 ) -> Answered {
     let operations = operations
         .iter()
-        .map(|operation| operation.read(site, base, told.mark));
+        .map(|operation| operation.read(site, base, told));
     let (mut urls, mut writes) = (Vec::new(), Vec::new());
     for operation in operations {
         urls.push(operation.url);
@@ -354,7 +359,7 @@ async fn one(
     told: &Teller<'_>,
     left: impl Future + Unpin,
 ) -> Result<(String, bool), Problem> {
-    let read = operation.read(site, base, told.mark);
+    let read = operation.read(site, base, told);
     if let Some(key) = &key
         && let Some(before) = site.store.answered(key).await?
     {

@@ -133,6 +133,7 @@ pub(super) fn conditions(headers: &HeaderMap, mark: &str) -> Conditions {
         // Section 13.1.1: a weak tag never matches.
         if_match: revisions(header::IF_MATCH, false),
         if_none_match: revisions(header::IF_NONE_MATCH, true),
+        owner: None,
     }
 }
 

@@ -26,10 +26,10 @@ use futures_util::FutureExt as _;
 
 use super::answer::{Answered, set};
 pub(super) use super::openapi::METHODS_OF_DOCUMENT as METHODS_OF_SCHEMA;
-use super::routes::{Matched, ResourceTarget, segment};
+use super::routes::{Matched, ResourceTarget, RouteRules, segment};
 use super::site::Site;
-use crate::record::{Record, RecordId};
-use crate::settings::ResourceSettings;
+use crate::record::{Record, RecordId, RecordOwner};
+use crate::settings::{Permission, ResourceSettings};
 use crate::wire::{Incoming, Response, options};
 pub(super) use change::{ChangeBody, is_json, max_affected, request_key};
 pub(super) use collection::{METHODS as METHODS_OF_LIST, list_answer, list_etag};
@@ -50,6 +50,7 @@ pub(super) use wanted::{ResourceWish, WriteWish, wanted};
 struct ResourceRequest<'a> {
     site: &'a Site,
     target: &'a ResourceTarget,
+    rules: &'a RouteRules,
     request: &'a mut Incoming,
 }
 
@@ -65,18 +66,23 @@ pub(super) fn quick(
         return None;
     }
     let Some(named) = NamedRecord::of(target, matched, request.path()) else {
-        return collection::again(site, target, request);
+        return collection::again(site, target, &matched.route.rules, request);
     };
     let id = named.id.filter(|_| named.part == NamedPart::Record)?;
     must_take_json(request.headers()).ok()?;
     refuse_later(request.method(), request.query()).ok()?;
     let record = site.store.get(target.collection, &id).now_or_never()?;
+    let record = record.ok()??;
     let mark = site.store.mark().now_or_never()?.ok()?;
     let shape = item::shape(request, &target.settings.schema).ok()?;
     if shape.has_relations() {
         return None;
     }
-    found(request.headers(), &shape, &record.ok()??, mark).ok()
+    let owner = target.owner(&matched.route.rules, request, Permission::Read);
+    if owner.is_some_and(|owner| !owner.owns(&record)) {
+        return None;
+    }
+    found(request.headers(), &shape, &record, mark).ok()
 }
 
 /// The record that a path names.
@@ -162,6 +168,7 @@ pub(super) async fn answer(
     let mut request = ResourceRequest {
         site,
         target,
+        rules: &matched.route.rules,
         request,
     };
     match wish {
@@ -169,7 +176,7 @@ pub(super) async fn answer(
         ResourceWish::List(query, shape) => {
             // A request that had to wait for its turn was not looked at by `quick`.
             let waited = matched.route.rules.waits();
-            let again = || collection::again(site, target, request.request);
+            let again = || collection::again(site, target, request.rules, request.request);
             if let Some(response) = waited.then(again).flatten() {
                 return Ok(response);
             }
@@ -186,6 +193,11 @@ pub(super) async fn answer(
 }
 
 impl ResourceRequest<'_> {
+    /// The client, if only its own records are for it.
+    fn owner(&self, permission: Permission) -> Option<RecordOwner> {
+        self.target.owner(self.rules, self.request, permission)
+    }
+
     fn url(&self) -> String {
         url(self.site, self.target, self.request)
     }

@@ -213,20 +213,50 @@ pub(crate) fn decide(
     current: Option<&Record>,
     new: &NewValues<'_>,
 ) -> Result<Decision, CommandError> {
+    let owner = conditions.owner.as_deref();
+    if let Some((owner, current)) = owner.zip(current)
+        && !owner.owns(current)
+        && let Some(decided) = of_another_client(command, id)
+    {
+        return decided;
+    }
     let decision = decide_sent(command, conditions, schema, id, current, new)?;
     let Decision::Put(text) = &decision else {
         return Ok(decision);
     };
-    if !schema.has_own() {
+    if !schema.has_own() && owner.is_none() {
         return Ok(decision);
     }
     let mut object = stored(text)?;
+    if let Some(owner) = owner {
+        let signed = owner.sign(&mut object);
+        signed.map_err(|violation| CommandError::Invalid(vec![violation]))?;
+    }
     let old = current.map(|record| stored(&record.json)).transpose()?;
     let created_ms = current.map(|record| record.created_ms);
     schema
         .complete(&mut object, old.as_ref(), created_ms, new)
         .map_err(CommandError::Invalid)?;
     Ok(Decision::Put(object.text(id)))
+}
+
+/// The effect on a record of another client, as if it were not there, as far as its id is not needed.
+fn of_another_client(
+    command: &WriteCommand,
+    id: &RecordId,
+) -> Option<Result<Decision, CommandError>> {
+    match command {
+        // That the id is taken can't be hidden.
+        WriteCommand::Create { .. } | WriteCommand::CreateNumbered { .. } => None,
+        WriteCommand::Replace { absent, .. } | WriteCommand::Patch { absent, .. } => {
+            Some(Err(match absent {
+                Absent::Create => CommandError::Duplicate { id: id.clone() },
+                Absent::Refuse => CommandError::Absent,
+            }))
+        }
+        WriteCommand::Delete { .. } => Some(Err(CommandError::Absent)),
+        WriteCommand::Matching { .. } => Some(Ok(Decision::Keep)),
+    }
 }
 
 /// The same by what the client sent only.

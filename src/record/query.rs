@@ -44,7 +44,7 @@ use super::object::JsonObject;
 use super::schema::Schema;
 use super::selection::SELECTED_BYTES_MAX;
 use super::{Record, Slice};
-use condition::QueryCondition;
+pub(super) use condition::QueryCondition;
 pub(crate) use cursor::Position;
 use cursor::query_number;
 use described::OF_LISTS;
@@ -203,6 +203,12 @@ impl ListQuery {
     pub(crate) fn within(self, bytes: usize) -> Self {
         let room = Some(bytes);
         Self { room, ..self }
+    }
+
+    /// The same for those of its records that meet one more condition. Links and positions are those of the query as it was sent.
+    pub(super) fn and(mut self, condition: QueryCondition) -> Self {
+        self.conditions.push(condition);
+        self
     }
 
     /// The most bytes of records that may be held now; `None` if as many as the answer may have.

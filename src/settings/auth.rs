@@ -385,6 +385,7 @@ macro_rules! from_text {
 }
 from_text!(SecretHash, "not a hash");
 from_text!(PasswordHash, "not a hash");
+from_text!(AllowedClient, "not a client");
 from_text!(Scope, "not a scope");
 
 /// The first second after a day such as `2027-12-31`, in UTC.

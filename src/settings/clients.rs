@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::auth::{AccessSettings, AllowedClient, Scope};
 use super::fault::node_name;
 use super::findings::Findings;
-use super::rules::may_lack;
+use super::rules::{in_doubt, may_lack};
+use crate::record::{FieldSource, FieldType, Schema};
 
 /// Adds what breaks the rules to the faults.
 pub(super) fn check(found: &mut Findings) {
@@ -65,17 +66,73 @@ fn named(found: &mut Findings) -> BTreeSet<AllowedClient> {
                 continue;
             };
             for wanted in access.clients().collect::<BTreeSet<_>>() {
-                if let Some(needed) = missing(found, wanted) {
-                    let problem = format!(
-                        "names {wanted}, which is not there; write [{needed}], or another name"
-                    );
-                    found.fault_of(&key, problem);
-                }
+                must_be_there(found, &key, wanted);
                 named.insert(wanted.clone());
             }
         }
     }
     named
+}
+
+/// Refuses the name of a client that is not there.
+fn must_be_there(found: &mut Findings, key: &[&str], wanted: &AllowedClient) {
+    if let Some(needed) = missing(found, wanted) {
+        let problem =
+            format!("names {wanted}, which is not there; write [{needed}], or another name");
+        found.fault_of(key, problem);
+    }
+}
+
+/// The rules about the owners of the records of a resource: each client that writes shows who it is, and the server can write
+/// its name.
+pub(super) fn owner(found: &mut Findings, resource: &str) {
+    let [owner, except, access] =
+        ["owner", "owner_except", "access"].map(|name| ["resource", resource, name]);
+    let excepted = found.value_of(&except).and_then(Value::as_array).cloned();
+    for client in excepted.into_iter().flatten() {
+        if let Ok(client) = client.as_str().unwrap_or_default().parse() {
+            must_be_there(found, &except, &client);
+        }
+    }
+    let Some(field) = found
+        .value_of(&owner)
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+    else {
+        if found.value_of(&except).is_some() && !in_doubt(found, &owner) {
+            let problem = "has no effect without owner; write owner = \"FIELD\", or take it out";
+            found.warn_of(&except, problem);
+        }
+        return;
+    };
+    let written = found.value_of(&access).map(AccessSettings::read);
+    let is_public = match &written {
+        Some(Ok(access)) => access.write.only().is_empty(),
+        // What is wrong with it has been told.
+        Some(Err(_)) => false,
+        None => true,
+    };
+    if is_public {
+        let problem = "needs access that says who may write, so that the server knows whose a record is; write access = [\"jwt:*\"], or access = { read = \"public\", write = [\"jwt:*\"] }";
+        found.fault_of(&owner, problem);
+    }
+    let Some(Schema::Fields(fields)) = found.schemas.get(resource) else {
+        return;
+    };
+    let declared = fields.list.iter().find(|declared| declared.name == field);
+    let fits = declared.is_some_and(|field| {
+        matches!(field.kind, FieldType::String { .. })
+            && !field.required
+            && field.default.is_none()
+            && field.source == FieldSource::Client
+    });
+    let is_additional = declared.is_none() && fields.additional;
+    if !fits && !is_additional {
+        let problem = format!(
+            "must be a field that the server can write; declare fields.{field} = {{ type = \"string\" }}, without required and default"
+        );
+        found.fault_of(&owner, problem);
+    }
 }
 
 /// The table that a client needs and that is not there.

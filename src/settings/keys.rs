@@ -8,9 +8,10 @@ use std::sync::LazyLock;
 
 use super::kind::Kind;
 use super::texts::{
-    ADDRESS, ALGORITHMS, BACKUP_TO, CACHE_RULES, CLAIM, CODINGS, CONTENT_TYPES, DAY, ENDPOINT,
-    ERROR_PAGES, FILE_NAMES, FILTER, HEADERS, HOSTS, HSTS, INCLUDES, LISTENS, MEDIA_TYPES, ORIGINS,
-    PAGE, PASSWORD_HASH, PATH, PATTERNS, PROXIES, REDIRECT, REGION, SCOPES, SECRET_HASH, URL_PATH,
+    ADDRESS, ALGORITHMS, BACKUP_TO, CACHE_RULES, CLAIM, CLIENTS, CODINGS, CONTENT_TYPES, DAY,
+    ENDPOINT, ERROR_PAGES, FILE_NAMES, FILTER, HEADERS, HOSTS, HSTS, INCLUDES, LISTENS,
+    MEDIA_TYPES, MEMBER, ORIGINS, PAGE, PASSWORD_HASH, PATH, PATTERNS, PROXIES, REDIRECT, REGION,
+    SCOPES, SECRET_HASH, URL_PATH,
 };
 
 pub(crate) use super::key::{Applied, Key};
@@ -284,6 +285,10 @@ pub(crate) const KEYS: &[Key] = &[
         "Where it is served; without it, / and its name"),
     optional("resource.*.access", LIVE, Kind::Access, r#""public""#,
         "Who may read and write: \"public\" is everybody who can connect, [\"key:ci\"] is clients that show the secret of [auth.keys.ci], [\"basic:ann\"] the user of [auth.users.ann] by name and password, [\"jwt:editor\"] a token of [auth.jwt] with that role (key:*, basic:* and jwt:* are any of them), and { read = \"public\", write = [\"key:ci\"] } tells the two apart. Must be written if other machines can connect"),
+    optional("resource.*.owner", LIVE, MEMBER, r#""owner""#,
+        "The field with the name of the client that made a record, such as key:ci, basic:ann, or jwt: and the subject of a token: the server writes it, and who has to show who it is reads and changes its own records alone. Where reading is public, all are read"),
+    optional("resource.*.owner_except", LIVE, CLIENTS, r#"["key:admin", "jwt:admin"]"#,
+        "The clients that read and change the records of all owners"),
     key("resource.*.id", LIVE, Kind::Choice(&["uuidv7", "sequence", "client"]), r#""uuidv7""#,
         "Who chooses the id of a new record: uuidv7 the client or else the server, sequence the client (numbers up to 9006099743113215) or else the server (the next number), client the client"),
     key("resource.*.fields", LIVE, Kind::Fields, r#""any""#,

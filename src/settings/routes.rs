@@ -10,7 +10,7 @@ use std::time::Duration;
 use globset::Glob;
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::auth::AccessSettings;
+use super::auth::{AccessSettings, AllowedClient};
 use super::coding::ContentCoding;
 use super::keys;
 pub use super::redirect::{NotRedirect, RedirectTo};
@@ -226,6 +226,10 @@ pub struct ResourceSettings {
     pub accept: Vec<String>,
     /// Whether `DELETE` on the whole resource takes an example.
     pub delete_matching: bool,
+    /// The field that has the name of the client to whom a record belongs.
+    pub owner: Option<String>,
+    /// The clients that see and change all records all the same.
+    pub owner_except: Vec<AllowedClient>,
     /// Whether a change of a record must name the state that it changes.
     #[serde(rename = "if_match", deserialize_with = "is_required")]
     pub if_match_required: bool,

@@ -64,6 +64,7 @@ pub(super) fn check(found: &mut Findings) {
     for (name, location) in found.located("resource") {
         upsert(found, &name);
         additional(found, &name);
+        clients::owner(found, &name);
         indexes::check(found, &name);
         if let (None, Some(address)) = (found.value_of(&["resource", &name, "access"]), open) {
             let problem = format!(

@@ -166,6 +166,30 @@ fn loaded(text: &str) -> Result<Settings, LoadError> {
     load(Some(&file), &BTreeMap::new())
 }
 
+/// The lines that a key about clients needs beside it, and its value, if the one of the table does not fit. The keys of tokens are in
+/// the file `jwt`.
+fn of_clients(path: &[String], jwt: &Path) -> (String, Option<String>) {
+    let algorithms = "[\"EdDSA\"]".to_owned();
+    let needed = [("algorithms", algorithms), ("keys", format!("{jwt:?}"))];
+    let (mut beside, mut own) = (String::new(), None);
+    let of_jwt = path[0] == "auth";
+    for (name, written) in needed {
+        if of_jwt && path[2] == name {
+            own = Some(written);
+        } else {
+            beside += &format!("auth.jwt.{name} = {written}\n");
+        }
+    }
+    if !of_jwt {
+        let hash = keys::find(&["auth", "keys", "x", "hash"]).unwrap().value;
+        beside += &format!("auth.keys.admin.hash = {hash}\nresource.x.access = [\"key:admin\"]\n");
+    }
+    if path[2] == "owner_except" {
+        beside += "resource.x.owner = \"by\"\n";
+    }
+    (beside, own)
+}
+
 /// A key of the table without a field, or with a value that serde can't read, fails here.
 #[test]
 fn every_key_has_a_field() {
@@ -203,17 +227,10 @@ fn every_key_has_a_field() {
             ["tls", "listen"] => {
                 more = format!("{more}tls.cert = {cert:?}\ntls.key = {pem:?}\n");
             }
-            ["auth", "jwt", name] => {
-                for (needed, written) in [
-                    ("algorithms", "[\"EdDSA\"]".to_owned()),
-                    ("keys", format!("{jwt:?}")),
-                ] {
-                    if name == needed {
-                        value = written;
-                    } else {
-                        more = format!("{more}auth.jwt.{needed} = {written}\n");
-                    }
-                }
+            ["auth", "jwt", _] | ["resource", _, "owner" | "owner_except"] => {
+                let (beside, own) = of_clients(&path, &jwt);
+                more.push_str(&beside);
+                value = own.unwrap_or(value);
             }
             ["tls", .., "cert"] => {
                 let key = [&path[..path.len() - 1], &["key".to_owned()]].concat();

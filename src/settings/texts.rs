@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use globset::{Glob, GlobBuilder};
 
-use super::auth::{PasswordHash, Scope, SecretHash, after_day};
+use super::auth::{AllowedClient, PasswordHash, Scope, SecretHash, after_day};
 use super::backup::BackupTo;
 use super::kind::Kind;
 use super::listen::{AdminListen, Listen};
@@ -150,6 +150,18 @@ pub(super) const ALGORITHMS: Kind = Kind::List {
 pub(super) const CLAIM: Kind = text("a text; write at least one character", |text| {
     unless(!text.is_empty())
 });
+/// The name of a member of a record.
+pub(super) const MEMBER: Kind = text("the name of a field; write one such as \"owner\"", |text| {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    unless(!text.is_empty() && text.chars().all(plain) && !text.starts_with('_') && text != "id")
+});
+pub(super) const CLIENTS: Kind = list(
+    "a list of clients; write [\"key:admin\"]",
+    &text(
+        "a client; write one such as \"key:admin\", \"basic:ann\" or \"jwt:admin\"",
+        |text| unless(text.parse::<AllowedClient>().is_ok()),
+    ),
+);
 pub(super) const SCOPES: Kind = list(
     "a list of permissions; write [\"books:write\"]",
     &text(

@@ -51,6 +51,12 @@ impl RecordHistory {
         })
     }
 
+    /// Leaves out the states that are not for a client.
+    pub(crate) fn keep_only(&mut self, keep: impl Fn(&[u8]) -> bool) {
+        let is_kept = |change: &PastChange| change.json.as_ref().is_none_or(|json| keep(json));
+        self.changes.retain(is_kept);
+    }
+
     /// The changes as one JSON text.
     pub(crate) fn json(&self) -> Vec<u8> {
         let mut out = b"{\"changes\":[".to_vec();

@@ -64,6 +64,7 @@ mod old_data;
 mod operation;
 mod orders;
 mod over_http2;
+mod owners;
 mod pairs;
 mod powercut;
 mod probe;

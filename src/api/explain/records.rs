@@ -72,6 +72,12 @@ impl<'a> AskedRecords<'a> {
                 return;
             }
         };
+        if let Some(owner) = &self.target.settings.owner {
+            let told_owner = format!(
+                "{owner}: who has to show who it is sees and changes its own records alone; this looks at all"
+            );
+            told.add("owner", told_owner);
+        }
         told.add("method", self.effect());
         if let ResourceWish::Changes(..) = &wanted {
             self.feed_limits(told);

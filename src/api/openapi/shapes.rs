@@ -76,6 +76,10 @@ pub(super) fn record(settings: &ResourceSettings, view: RecordView) -> Map<Strin
     if let Some(Value::Object(fields)) = schema.remove("properties") {
         properties.extend(fields);
     }
+    let owner = settings.owner.as_ref();
+    if let Some(Value::Object(owner)) = owner.and_then(|owner| properties.get_mut(owner)) {
+        owner.insert("readOnly".to_owned(), json!(true));
+    }
     if view != RecordView::Patch {
         let [created, changed, revision] = META;
         let moment = || json!({ "type": "string", "format": "date-time", "readOnly": true });

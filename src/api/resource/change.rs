@@ -18,12 +18,12 @@ use super::negotiation::{prefers, value_of};
 use super::told::{ToldChange, refused};
 use super::wanted::WriteWish;
 use crate::record::{
-    Absent, CommandError, Conditions, IdScheme, JsonObject, MATCHING_MAX, MatchingChange,
-    NewValues, RecordFilter, RecordId, RecordPatch, RequestKey, Tags, WriteCommand,
+    Absent, CommandError, Conditions, IdScheme, JsonObject, ListQuery, MATCHING_MAX,
+    MatchingChange, NewValues, RecordFilter, RecordId, RecordPatch, RequestKey, Tags, WriteCommand,
 };
-use crate::settings::Put;
+use crate::settings::{Permission, Put};
 use crate::storage::{BatchWritten, Write, WriteBatch, unix_ms};
-use crate::wire::{Code, Problem, read_body, read_body_by};
+use crate::wire::{Code, Incoming, Problem, read_body, read_body_by};
 
 /// The detail of the answer to a PUT that could have created the record.
 const PUT_ABSENT: &str = "there is no record with this id; to create it, send If-None-Match: *, or set upsert = true for the resource";
@@ -88,6 +88,13 @@ impl WriteWish {
             absent,
             bytes_max,
         };
+        let owner = conditions.owner.as_deref();
+        let own = |query: Box<ListQuery>| {
+            RecordFilter::Query(match owner {
+                Some(owner) => Box::new(owner.limit(*query)),
+                None => query,
+            })
+        };
         let matching = |filter, change, most| WriteCommand::Matching {
             filter,
             change,
@@ -120,13 +127,18 @@ impl WriteWish {
                 let most = most()?;
                 let patch = body.patch(|| body.object_without_id())?;
                 let change = MatchingChange::Patch { patch, bytes_max };
-                matching(RecordFilter::Query(query), change, most)
+                matching(own(query), change, most)
             }
-            Self::DeleteWhere(query) => {
-                matching(RecordFilter::Query(query), MatchingChange::Delete, most()?)
-            }
+            Self::DeleteWhere(query) => matching(own(query), MatchingChange::Delete, most()?),
             Self::DeleteMatching => {
-                let example = RecordFilter::Example(body.example()?);
+                let mut example = body.example()?;
+                if let Some(owner) = owner
+                    && !owner.limit_example(&mut example)
+                {
+                    let detail = "the example names another owner, whose records you can't change";
+                    return Err(Problem::new(Code::NotPermitted).detail(detail));
+                }
+                let example = RecordFilter::Example(example);
                 matching(example, MatchingChange::Delete, MATCHING_MAX)
             }
         })
@@ -219,7 +231,10 @@ impl ResourceRequest<'_> {
     /// Carries out a change.
     pub(super) async fn change(&mut self, wish: WriteWish) -> Answered {
         let mark = self.site.store.mark().await?;
-        let conditions = conditions(self.request.headers(), mark);
+        let conditions = Conditions {
+            owner: self.owner(Permission::Write).map(Box::new),
+            ..conditions(self.request.headers(), mark)
+        };
         wish.must_name_state(self.target, &conditions)?;
         let body = without_mark(self.read_body_of(&wish).await?);
         let headers = self.request.headers();
@@ -238,7 +253,7 @@ impl ResourceRequest<'_> {
             } else {
                 let most = self.site.settings.limits.batch.get();
                 let texts = many::items(&body, is_lines, most)?;
-                self.create_all(&texts, key, dry_run).await?
+                self.create_all(&texts, &conditions, key, dry_run).await?
             };
             let minimal = prefers(self.request.headers(), "return", "minimal");
             return Ok(finish(told.response(minimal), dry_run, replayed));
@@ -309,7 +324,7 @@ impl ResourceRequest<'_> {
         let method = self.request.method().as_str().as_bytes();
         let (path, query) = (self.request.path(), self.request.query());
         let request = [method, path.as_bytes(), query.as_bytes(), body];
-        request_key(self.request.headers(), &request)
+        request_key(self.request, &request)
     }
 
     /// Whether the request could create the record that it names, if it insisted on that.
@@ -341,10 +356,12 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
 
 /// The name that a client gives a request, which is told from others by `request`.
 pub(crate) fn request_key(
-    headers: &HeaderMap,
+    sent_by: &Incoming,
     request: &[&[u8]],
 ) -> Result<Option<RequestKey>, Problem> {
-    let mut sent = headers.get_all(HeaderName::from_static(IDEMPOTENCY_KEY));
+    let mut sent = sent_by
+        .headers()
+        .get_all(HeaderName::from_static(IDEMPOTENCY_KEY));
     let Some(value) = sent.next() else {
         return Ok(None);
     };
@@ -352,5 +369,8 @@ pub(crate) fn request_key(
         let detail = "send Idempotency-Key once";
         return Err(Problem::new(Code::InvalidKey).detail(detail));
     }
-    Ok(Some(RequestKey::read(value.as_bytes(), request)?))
+    // The answer to one client is for no other one.
+    let client = sent_by.identity().map(|identity| identity.name.as_bytes());
+    let request: Vec<_> = request.iter().copied().chain(client).collect();
+    Ok(Some(RequestKey::read(value.as_bytes(), &request)?))
 }

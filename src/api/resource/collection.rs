@@ -9,12 +9,13 @@ use bytes::Bytes;
 use super::super::answer::Answered;
 use super::super::conditional::etag;
 use super::super::kept_lists::ListAnswer;
-use super::super::routes::ResourceTarget;
+use super::super::routes::{ResourceTarget, RouteRules};
 use super::super::site::Site;
 use super::negotiation::{handling, must_take_json};
 use super::relations::{Relations, tag_of};
 use super::{ResourceRequest, array, preference_applied, url};
 use crate::record::{Handling, ListQuery, QueryError, RecordShape, Revision, SELECTED_BYTES_MAX};
+use crate::settings::Permission;
 use crate::storage::{ListPage, StoreError};
 use crate::wire::{Incoming, Response, count};
 
@@ -30,6 +31,11 @@ impl ResourceRequest<'_> {
         let query = query
             .at_most(self.site.settings.limits.list_records.get())
             .within(room);
+        let owner = self.owner(Permission::Read);
+        let query = match &owner {
+            Some(owner) => owner.limit(query),
+            None => query,
+        };
         // Few lists are searched for at a time: a client that has left must not hold a place.
         let page = pin!(self.site.store.query(self.target.collection, &query));
         let page = self.request.unless_left(page).await?;
@@ -56,12 +62,18 @@ impl ResourceRequest<'_> {
                 };
             }
         }
-        let etag = if relations.is_some() {
+        // The change of a record of another client changes nothing here.
+        let etag = if relations.is_some() || owner.is_some() {
             tag_of(&array(&page.records))
         } else {
             list_etag(&page, self.site.store.mark().await?)
         };
         let mut answer = list_answer(&page, etag);
+        if owner.is_some() {
+            // A browser keeps the list of one client apart from that of another one.
+            let by = Bytes::from_static(b"Prefer, Authorization");
+            answer.fields.push((header::VARY, by));
+        }
         answer.is_cut = query.is_cut(page.records.len(), page.more);
         if let Some(links) = links {
             answer.fields.push((header::LINK, links.into()));
@@ -79,7 +91,7 @@ impl ResourceRequest<'_> {
         // A resource that is only proposed is not known yet.
         let changed = self.site.store.changed(self.target.collection);
         if self.site.lists.is_on() && relations.is_none() && changed == Some(page.seq) {
-            let key = key(self.site, self.target, self.request);
+            let key = key(self.site, self.target, self.rules, self.request);
             let kept = Arc::clone(&answer);
             self.site.lists.keep(key, kept, &self.site.counters);
         }
@@ -138,13 +150,18 @@ pub(crate) fn list_answer(page: &ListPage, etag: String) -> ListAnswer {
 }
 
 /// The answer to a GET or HEAD of a list that was answered before, if it is kept and no record has changed since.
-pub(super) fn again(site: &Site, target: &ResourceTarget, request: &Incoming) -> Option<Response> {
+pub(super) fn again(
+    site: &Site,
+    target: &ResourceTarget,
+    rules: &RouteRules,
+    request: &Incoming,
+) -> Option<Response> {
     if !site.lists.is_on() {
         return None;
     }
     must_take_json(request.headers()).ok()?;
     let seq = site.store.changed(target.collection)?;
-    let key = key(site, target, request);
+    let key = key(site, target, rules, request);
     let answer = site.lists.get(&key, seq, &site.counters)?;
     let response = given(site, request, &answer).ok()?;
     count(&site.counters.lists_again);
@@ -153,11 +170,17 @@ pub(super) fn again(site: &Site, target: &ResourceTarget, request: &Incoming) ->
 
 /// The text that tells a list from all others of an edition of the settings: all that its answer depends on, besides the records
 /// and the conditions of a request.
-fn key(site: &Site, target: &ResourceTarget, request: &Incoming) -> String {
+fn key(site: &Site, target: &ResourceTarget, rules: &RouteRules, request: &Incoming) -> String {
     let url = url(site, target, request);
     let lenient = handling(request.headers()) == Handling::Lenient;
     let query = request.query();
-    format!("{} {url}?{query}", u8::from(lenient))
+    let lenient = u8::from(lenient);
+    if target.owner(rules, request, Permission::Read).is_none() {
+        return format!("{lenient} {url}?{query}");
+    }
+    let client = request.identity().map_or("", |identity| &identity.name);
+    // No URL has a space.
+    format!("{lenient} {url}?{query} {client}")
 }
 
 /// The response to a request, by an answer that is new or was kept.

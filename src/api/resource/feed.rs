@@ -16,6 +16,7 @@ use super::super::routes::Route;
 use super::dialect::JSON;
 use super::{ResourceRequest, json};
 use crate::record::{FeedPosition, FeedQuery};
+use crate::settings::Permission;
 use crate::storage::StoreError;
 use crate::wire::{Code, OpenEnd, Problem, Response, wish};
 
@@ -96,6 +97,11 @@ impl ResourceRequest<'_> {
         query: FeedQuery,
         form: FeedForm,
     ) -> Answered {
+        // Decision: The changes of a resource with an owner are for those alone who see all records.
+        if self.owner(Permission::Read).is_some() {
+            let detail = "the changes tell of the records of all owners; read the list instead, which has yours";
+            return Err(Problem::new(Code::NotPermitted).detail(detail));
+        }
         if self.request.method() == Method::HEAD {
             return Ok(form.head());
         }

@@ -4,8 +4,9 @@ use actix_web::http::StatusCode;
 use actix_web::http::header;
 
 use super::super::answer::{Answered, set};
-use super::{ResourceRequest, json};
+use super::{ResourceRequest, absent, json};
 use crate::record::{HistoryQuery, RecordId};
+use crate::settings::Permission;
 use crate::wire::{Code, Problem};
 
 /// The methods that are allowed on a history.
@@ -17,7 +18,18 @@ impl ResourceRequest<'_> {
     /// Answers with the history of a record.
     pub(super) async fn history(&self, id: &RecordId, query: HistoryQuery) -> Answered {
         let collection = self.target.collection;
-        let history = self.site.store.history(collection, id, query).await?;
+        let owner = self.owner(Permission::Read);
+        if let Some(owner) = &owner {
+            let record = self.site.store.get(collection, id).await?;
+            if !record.is_some_and(|record| owner.owns(&record)) {
+                return Err(absent(self.target));
+            }
+        }
+        let mut history = self.site.store.history(collection, id, query).await?;
+        if let Some(owner) = &owner {
+            // What had this id before may have been another client's.
+            history.keep_only(|json| owner.owns_text(json));
+        }
         if history.changes.is_empty() && query.before > history.first {
             let detail = format!(
                 "there is no change of a record with this id; the journal begins with change {}",

@@ -10,7 +10,7 @@ use super::negotiation::handling;
 use super::relations::{Relations, tag_of};
 use super::{ResourceRequest, json};
 use crate::record::{Absent, IdScheme, QueryError, Record, RecordId, RecordShape, Schema};
-use crate::settings::ResourceSettings;
+use crate::settings::{Permission, ResourceSettings};
 use crate::wire::{Code, Incoming, Problem};
 
 /// The methods that are allowed on a record.
@@ -20,6 +20,8 @@ impl ResourceRequest<'_> {
     /// Answers with a record.
     pub(super) async fn read(&self, id: &RecordId, shape: &RecordShape) -> Answered {
         let record = self.site.store.get(self.target.collection, id).await?;
+        let owner = self.owner(Permission::Read);
+        let record = record.filter(|record| owner.is_none_or(|owner| owner.owns(record)));
         let record = record.ok_or_else(|| absent(self.target))?;
         if shape.has_relations() {
             let mut relations = Relations::of(self.site, self.target, shape, self.request).await?;

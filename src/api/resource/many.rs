@@ -38,7 +38,12 @@ pub(super) fn items(body: &[u8], is_lines: bool, most: usize) -> Result<Vec<&[u8
 }
 
 /// The command that makes the record of a text.
-fn create(target: &ResourceTarget, text: &[u8], bytes_max: usize) -> Result<Write, Problem> {
+fn create(
+    target: &ResourceTarget,
+    text: &[u8],
+    conditions: &Conditions,
+    bytes_max: usize,
+) -> Result<Write, Problem> {
     if text.len() > bytes_max {
         let detail = format!("a record may have {bytes_max} bytes (limits.body)");
         return Err(Problem::new(Code::BodyTooLarge).detail(detail));
@@ -51,7 +56,10 @@ fn create(target: &ResourceTarget, text: &[u8], bytes_max: usize) -> Result<Writ
         collection: target.collection,
         schema: Arc::clone(&settings.schema),
         command: WriteCommand::post(object, settings.ids, &settings.schema, &new)?,
-        conditions: Conditions::default(),
+        conditions: Conditions {
+            owner: conditions.owner.clone(),
+            ..Conditions::default()
+        },
         bytes: text.len(),
     })
 }
@@ -61,13 +69,14 @@ impl ResourceRequest<'_> {
     pub(super) async fn create_all(
         &self,
         texts: &[&[u8]],
+        conditions: &Conditions,
         key: Option<RequestKey>,
         dry_run: bool,
     ) -> Result<(ToldChange, bool), Problem> {
         let bytes_max = self.site.settings.limits.body_bytes;
         let writes = texts
             .iter()
-            .map(|text| create(self.target, text, bytes_max));
+            .map(|text| create(self.target, text, conditions, bytes_max));
         let done = carry_out_all(
             &*self.site.store,
             self.request,

@@ -6,10 +6,10 @@ use std::hash::Hasher as _;
 
 use serde_json::Value;
 
-use super::super::routes::ResourceTarget;
+use super::super::routes::{ResourceTarget, Target};
 use super::super::site::Site;
 use crate::record::{
-    Handling, JsonObject, ListQuery, Record, RecordId, RecordShape, Reference, nearest,
+    Handling, JsonObject, ListQuery, Record, RecordId, RecordOwner, RecordShape, Reference, nearest,
 };
 use crate::settings::{Permission, ResourceSettings};
 use crate::storage::CollectionId;
@@ -28,6 +28,7 @@ enum Relation<'a> {
     Embedded {
         name: &'a str,
         from: CollectionId,
+        owner: Option<RecordOwner>,
         field: &'a str,
         settings: &'a ResourceSettings,
     },
@@ -37,6 +38,7 @@ enum Relation<'a> {
         field: &'a str,
         reference: &'a Reference,
         to: CollectionId,
+        owner: Option<RecordOwner>,
     },
 }
 
@@ -134,10 +136,11 @@ impl<'a> Relations<'a> {
             }
         };
         let (field, settings) = found;
-        let from = collection(site, from, request).await?;
+        let (from, owner) = collection(site, from, request).await?;
         Ok(Relation::Embedded {
             name: name.split('.').next().unwrap_or(name),
             from,
+            owner,
             field,
             settings,
         })
@@ -158,11 +161,13 @@ impl<'a> Relations<'a> {
                 .collect();
             return Err(unknown("_expand", name, &known));
         };
+        let (to, owner) = collection(site, &reference.to, request).await?;
         Ok(Relation::Expanded {
             name,
             field,
             reference,
-            to: collection(site, &reference.to, request).await?,
+            to,
+            owner,
         })
     }
 
@@ -178,14 +183,21 @@ impl<'a> Relations<'a> {
             let Some(relation) = self.all.get(at) else {
                 break;
             };
-            match *relation {
+            match relation {
                 Relation::Embedded {
                     name,
                     from,
+                    owner,
                     field,
                     settings,
                 } => {
-                    let records = self.referring(from, field, settings, &record.id).await?;
+                    let query = self.query_of(field, settings, &record.id)?;
+                    let query = match owner {
+                        Some(owner) => owner.limit(query),
+                        None => query,
+                    };
+                    let (name, from) = (*name, *from);
+                    let records = self.referring(from, &query).await?;
                     shown.set(name, Value::Array(records));
                 }
                 Relation::Expanded {
@@ -193,10 +205,12 @@ impl<'a> Relations<'a> {
                     field,
                     reference,
                     to,
+                    owner,
                 } => {
-                    let id = members.members().get(field);
+                    let id = members.members().get(*field);
+                    let (name, to, owner) = (*name, *to, owner.clone());
                     if let Some(id) = id.and_then(|id| reference.id(id))
-                        && let Some(found) = self.referred(to, id).await?
+                        && let Some(found) = self.referred(to, id, owner.as_ref()).await?
                     {
                         shown.set(name, found);
                     }
@@ -206,21 +220,27 @@ impl<'a> Relations<'a> {
         Ok(shown.text(&record.id))
     }
 
-    /// The records that refer to the one of this id.
-    async fn referring(
-        &mut self,
-        from: CollectionId,
+    /// The query for the records that refer to the one of this id.
+    fn query_of(
+        &self,
         field: &str,
         settings: &ResourceSettings,
         id: &RecordId,
-    ) -> Result<Vec<Value>, Problem> {
+    ) -> Result<ListQuery, Problem> {
         let left = ADDED_MAX - self.count;
         let field =
             percent_encoding::utf8_percent_encode(field, percent_encoding::NON_ALPHANUMERIC);
         let query = format!("{field}={id}&_limit={}", left + 1);
         let query = ListQuery::parse(&query, &settings.schema, Handling::Strict)?;
-        let query = query.at_most(left + 1).within(self.site.counters.room());
-        let page = self.site.store.query(from, &query).await?;
+        Ok(query.at_most(left + 1).within(self.site.counters.room()))
+    }
+
+    async fn referring(
+        &mut self,
+        from: CollectionId,
+        query: &ListQuery,
+    ) -> Result<Vec<Value>, Problem> {
+        let page = self.site.store.query(from, query).await?;
         let mut values = Vec::with_capacity(page.records.len());
         for record in &page.records {
             values.push(self.counted(record)?);
@@ -229,7 +249,12 @@ impl<'a> Relations<'a> {
     }
 
     /// The record of this id, if there is one.
-    async fn referred(&mut self, to: CollectionId, id: RecordId) -> Result<Option<Value>, Problem> {
+    async fn referred(
+        &mut self,
+        to: CollectionId,
+        id: RecordId,
+        owner: Option<&RecordOwner>,
+    ) -> Result<Option<Value>, Problem> {
         let key = (to, id);
         if let Some(found) = self.found.get(&key).cloned() {
             let Some((value, bytes)) = found else {
@@ -239,6 +264,7 @@ impl<'a> Relations<'a> {
             return Ok(Some(value));
         }
         let record = self.site.store.get(to, &key.1).await?;
+        let record = record.filter(|record| owner.is_none_or(|owner| owner.owns(record)));
         let bytes = record.as_ref().map_or(0, |record| record.json.len());
         let value = record.map(|record| self.counted(&record)).transpose()?;
         let found = value.clone().map(|value| (value, bytes));
@@ -267,16 +293,25 @@ impl<'a> Relations<'a> {
     }
 }
 
-/// The records of the resource that a relation adds, if the client may read them.
-async fn collection(site: &Site, name: &str, request: &Incoming) -> Result<CollectionId, Problem> {
+/// The records of the resource that a relation adds, if the client may read them, and the client, if it may read its own alone.
+async fn collection(
+    site: &Site,
+    name: &str,
+    request: &Incoming,
+) -> Result<(CollectionId, Option<RecordOwner>), Problem> {
+    let mut owner = None;
     let resource = site.settings.resources.get(name);
     let route = resource.and_then(|resource| site.routes.resource(&resource.path));
     if let Some(route) = route {
         let access = &route.rules.access;
         access.check(request, Permission::Read).await?;
+        if let Target::Resource(target) = &route.target {
+            owner = target.owner(&route.rules, request, Permission::Read);
+        }
     }
     let found = site.store.collection(name);
-    found.ok_or_else(|| Problem::new(Code::Unavailable))
+    let found = found.ok_or_else(|| Problem::new(Code::Unavailable))?;
+    Ok((found, owner))
 }
 
 fn unknown(parameter: &str, name: &str, known: &[&str]) -> Problem {

@@ -81,6 +81,24 @@ impl AccessRule {
         }
     }
 
+    /// The name of the client of a request that was checked, if it has to show who it is; `None` also for those that are excepted.
+    pub(crate) fn limited_client(
+        &self,
+        request: &Incoming,
+        permission: Permission,
+        except: &[AllowedClient],
+    ) -> Option<String> {
+        if *self.of(permission) == AllowedClients::Public {
+            return None;
+        }
+        let identity = request.identity();
+        let is_excepted =
+            identity.is_some_and(|identity| except.iter().any(|client| is_meant(client, identity)));
+        // Nobody has the empty name, so that a request that was not checked sees nothing.
+        let name = || identity.map_or(String::new(), |identity| identity.name.clone());
+        (!is_excepted).then(name)
+    }
+
     /// The client of a request; `None` if everybody may. Notes it.
     fn shown(&self, request: &Incoming, permission: Permission) -> Option<ShownClient> {
         let clients = self.of(permission);

@@ -11,9 +11,10 @@ use super::super::openapi::{Document, schema_document};
 use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
 use crate::file_cache::RootHandle;
-use crate::record::nearest;
-use crate::settings::{RedirectSettings, ResourceSettings};
+use crate::record::{RecordOwner, nearest};
+use crate::settings::{Permission, RedirectSettings, ResourceSettings};
 use crate::storage::CollectionId;
+use crate::wire::Incoming;
 
 /// For longer paths, no similar name is suggested.
 const NEAR_BYTES_MAX: usize = 128;
@@ -103,6 +104,19 @@ pub(crate) struct ResourceTarget {
 }
 
 impl ResourceTarget {
+    /// The client of a request, if only its own records are for it.
+    pub(crate) fn owner(
+        &self,
+        rules: &RouteRules,
+        request: &Incoming,
+        permission: Permission,
+    ) -> Option<RecordOwner> {
+        let field = self.settings.owner.as_ref()?;
+        let except = &self.settings.owner_except;
+        let name = rules.access.limited_client(request, permission, except)?;
+        Some(RecordOwner::new(field, name, &self.settings.schema))
+    }
+
     /// A resource at the path of its settings.
     pub(crate) fn new(collection: CollectionId, name: &str, settings: ResourceSettings) -> Self {
         Self {

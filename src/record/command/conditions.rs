@@ -1,6 +1,6 @@
 //! The conditions on which a write is done.
 
-use crate::record::Revision;
+use crate::record::{RecordOwner, Revision};
 
 /// The entity tags in a condition, as they were sent, or as the revisions that they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +22,14 @@ impl Tags {
 }
 
 /// The conditions of a write (RFC 9110 section 13.1). The store checks them and writes in one step.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Conditions {
     /// `If-Match`
     pub(crate) if_match: Option<Tags>,
     /// `If-None-Match`
     pub(crate) if_none_match: Option<Tags>,
+    /// The client that may change its own records alone.
+    pub(crate) owner: Option<Box<RecordOwner>>,
 }
 
 impl Conditions {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::operand::Operand;
 use super::path::at;
 use crate::record::compare::{ExactNumber, Scalar};
-use crate::record::schema::FieldType;
+use crate::record::schema::{Declared, FieldType, Schema};
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +86,18 @@ pub(crate) struct Search {
 }
 
 impl QueryCondition {
+    /// That a field is this text.
+    pub(crate) fn is(field: &str, word: &str, schema: &Schema) -> Self {
+        let path = vec![field.to_owned()];
+        let kind = match schema.at(&path) {
+            Declared::Kind(kind) => Some(kind.clone()),
+            Declared::Anything | Declared::Additional | Declared::Nothing => None,
+        };
+        let operand = Operand::parse(word, kind.as_ref());
+        let test = Test::OneOf(operand.into_iter().collect());
+        Self::Field(FieldCondition { path, kind, test })
+    }
+
     /// Whether it holds for a record with these members.
     pub(super) fn holds(&self, members: &Map<String, Value>) -> bool {
         match self {

@@ -65,6 +65,12 @@ impl RuleViolation {
         Pointer::Member(&Pointer::Root, field).violates(Rule::Ref, detail)
     }
 
+    /// A record names another client as its owner.
+    pub(crate) fn of_owner(field: &str, name: &str) -> Self {
+        let detail = format!("must be {name}, the client that sent it, or be left out");
+        Pointer::Member(&Pointer::Root, field).violates(Rule::ReadOnly, detail)
+    }
+
     /// Whether it is that a record that a field refers to is not there.
     pub(crate) fn is_dangling(&self) -> bool {
         self.rule == Rule::Ref

@@ -70,6 +70,7 @@ impl Expected {
         Conditions {
             if_match,
             if_none_match,
+            owner: None,
         }
     }
 
