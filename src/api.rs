@@ -28,6 +28,7 @@ mod operations;
 mod redirects;
 mod refused;
 mod resource;
+mod respond;
 mod routes;
 mod site;
 

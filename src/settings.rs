@@ -73,7 +73,8 @@ pub use proxies::{ForwardedHeader, NotProxies, TrustedProxy};
 pub use reference::reference;
 pub use routes::{
     CacheRule, CorsSettings, FolderSettings, NotRedirect, Put, RatePer, RateSettings,
-    RedirectSettings, RedirectTo, ResourceSettings, RouteSettings, RuleSettings, TargetSettings,
+    RedirectSettings, RedirectTo, ResourceSettings, RespondSettings, RouteSettings, RuleSettings,
+    TargetSettings,
 };
 pub(crate) use source::SettingsSource;
 pub(crate) use texts::name_fault;

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use super::answer::{Answered, set};
 use super::conditional::conditions;
 use super::operations::{AllDone, carry_out_all, no_batch};
+use super::resource::methods as resource_methods;
 use super::resource::{
     ChangeBody, JSON, NamedRecord, ResourceWish, ToldChange, finish, is_json, json, max_affected,
     media_type, must_be_utf_8, prefers, refused, request_key, wanted, without_mark,
@@ -119,6 +120,8 @@ impl BatchOperation<'_> {
             return Err(nowhere());
         };
         *url = format!("{base}{}", target.url);
+        let of_target = resource_methods(target, &matched, path);
+        matched.route.rules.must_take(&method, of_target)?;
         let headers = self.headers()?;
         let named = NamedRecord::of(target, &matched, path);
         let wish = match wanted(target, named, &method, &headers, query)? {

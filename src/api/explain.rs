@@ -77,6 +77,13 @@ impl Explainer<'_> {
                 let rules = &routed.matched.route.rules;
                 told.answered(&asked.path, answered, Some(rules));
             }
+            Target::Respond(answer) => {
+                told.add("target", "an answer that is always the same");
+                told.add("answered by", "a request handler");
+                let answered = Ok(answer.answer(&asked.method));
+                let rules = &routed.matched.route.rules;
+                told.answered(&asked.path, answered, Some(rules));
+            }
             Target::Resource(target) => {
                 let records = AskedRecords::new(self.settings, target, &routed);
                 records.tell(site.map(|site| &*site.store), &mut told).await;
@@ -318,6 +325,9 @@ impl Explainer<'_> {
         let limits = &self.settings.limits;
         told.add("access", rules.access.text());
         told.add("other sites", rules.cors.text());
+        if let Some(methods) = rules.methods_text() {
+            told.add("rule", format!("only {methods}, else 405 (methods)"));
+        }
         if !rules.delay.is_zero() {
             let delay = duration(rules.delay);
             told.add("rule", format!("answered after {delay} at the earliest"));
@@ -382,7 +392,7 @@ fn encoded(coding: ContentCoding, place: EncodedPlace) -> String {
 /// The reason why a route has a path.
 fn why(matched: &Matched, asked: &AskedRequest) -> &'static str {
     match &matched.route.target {
-        Target::Files(_) | Target::Redirect(_) => {
+        Target::Files(_) | Target::Redirect(_) | Target::Respond(_) => {
             "the longest prefix of the path, by whole segments"
         }
         Target::Batch => "the path of batches",
@@ -403,9 +413,10 @@ fn why_not(route: &Route, second: &Route) -> &'static str {
     match (&route.target, &second.target) {
         (Target::Resource(_), Target::Files(_)) => "a folder comes after a resource",
         (Target::Resource(_), Target::Redirect(_)) => "a redirect comes after a resource",
+        (Target::Resource(_), Target::Respond(_)) => "a fixed answer comes after a resource",
         (Target::Document(_), _) | (_, Target::Document(_)) => "a document has only one path",
         (Target::Batch, _) | (_, Target::Batch) => "batches have only one path",
-        (Target::Files(_) | Target::Redirect(_), _) => "its path is shorter",
+        (Target::Files(_) | Target::Redirect(_) | Target::Respond(_), _) => "its path is shorter",
         (Target::Resource(_), Target::Resource(_)) => "its path is a less exact match",
     }
 }

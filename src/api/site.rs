@@ -11,7 +11,7 @@ use super::kept_lists::KeptLists;
 use super::nowhere::nothing_at;
 use super::openapi::METHODS_OF_DOCUMENT;
 use super::routes::{CorsRule, Matched, RouteRules, RouteTable, Target, Unrouted, is_asked_before};
-use super::{batch, files, redirects, resource};
+use super::{batch, files, redirects, resource, respond};
 use crate::file_cache::Files;
 use crate::settings::{Permission, RedirectSettings, Settings};
 use crate::storage::Store;
@@ -53,18 +53,15 @@ impl Site {
 
     /// The answer to a browser that asks whether a page may send a request.
     fn before(&self, request: &Incoming, matched: &Result<Matched, Unrouted>) -> Response {
-        let methods = match matched {
-            Ok(matched) => match &matched.route.target {
-                Target::Files(_) => files::METHODS,
-                Target::Redirect(_) => redirects::METHODS,
-                Target::Resource(target) => resource::methods(target, matched, request.path()),
-                Target::Batch => batch::METHODS,
-                Target::Document(_) => METHODS_OF_DOCUMENT,
-            },
-            // The page may read that nothing is there.
-            Err(_) => files::METHODS,
-        };
-        cors(matched).before(request, &self.hosts, methods)
+        // The page may read that nothing is there.
+        let methods = matched
+            .as_ref()
+            .map_or(files::METHODS, |matched| methods(matched, request));
+        let mut response = cors(matched).before(request, &self.hosts, methods);
+        if let Ok(matched) = matched {
+            matched.route.rules.leave_methods(&mut response);
+        }
+        response
     }
 }
 
@@ -86,13 +83,14 @@ impl Responder for Site {
         let matched = matched.as_ref().ok()?;
         let rules = &matched.route.rules;
         // `admit` refuses it, or finds out who it is.
-        if rules.waits() || !may_pass_now(request, rules) {
+        if rules.waits() || !rules.takes(request.method()) || !may_pass_now(request, rules) {
             return None;
         }
         let mut response = match &matched.route.target {
             Target::Files(root) => files::quick(self, request, root, matched, now)?,
             Target::Resource(target) => resource::quick(self, target, matched, request)?,
             Target::Redirect(redirect) => redirected(redirect, matched, request).ok()?,
+            Target::Respond(answer) => answer.answer(request.method()),
             Target::Batch | Target::Document(_) => return None,
         };
         self.add_headers(request, rules, &mut response);
@@ -104,6 +102,8 @@ impl Responder for Site {
         match matched {
             Ok(matched) => {
                 allowed(request, &matched.route.rules).await?;
+                let of_target = methods(matched, request);
+                matched.route.rules.must_take(request.method(), of_target)?;
                 matched.route.rules.admit().await
             }
             Err(_) => Ok(Pass::default()),
@@ -115,6 +115,7 @@ impl Responder for Site {
             Ok(matched) => match &matched.route.target {
                 Target::Files(root) => files::slow(self, root, matched, request).await,
                 Target::Redirect(redirect) => redirected(redirect, matched, request),
+                Target::Respond(answer) => Ok(answer.answer(request.method())),
                 Target::Resource(resource) => {
                     resource::answer(self, resource, matched, request).await
                 }
@@ -159,6 +160,18 @@ impl Responder for Site {
         }
         self.add_headers(request, &route.rules, &mut response);
         response
+    }
+}
+
+/// The methods that the target of a request takes.
+fn methods(matched: &Matched, request: &Incoming) -> &'static str {
+    match &matched.route.target {
+        Target::Files(_) => files::METHODS,
+        Target::Redirect(_) => redirects::METHODS,
+        Target::Respond(_) => respond::METHODS,
+        Target::Resource(target) => resource::methods(target, matched, request.path()),
+        Target::Batch => batch::METHODS,
+        Target::Document(_) => METHODS_OF_DOCUMENT,
     }
 }
 

@@ -8,10 +8,10 @@ use std::sync::LazyLock;
 
 use super::kind::Kind;
 use super::texts::{
-    ADDRESS, ALGORITHMS, BACKUP_TO, CACHE_RULES, CLAIM, CLIENTS, CODINGS, CONTENT_TYPES, DAY,
-    ENDPOINT, ERROR_PAGES, FILE_NAMES, FILTER, HEADERS, HOSTS, HSTS, INCLUDES, LISTENS,
-    MEDIA_TYPES, MEMBER, ORIGINS, PAGE, PASSWORD_HASH, PATH, PATTERNS, PROXIES, REDIRECT, REGION,
-    SCOPES, SECRET_HASH, URL_PATH,
+    ADDRESS, ALGORITHMS, BACKUP_TO, BODY, CACHE_RULES, CLAIM, CLIENTS, CODINGS, CONTENT_TYPE,
+    CONTENT_TYPES, DAY, ENDPOINT, ERROR_PAGES, FILE_NAMES, FILTER, HEADERS, HOSTS, HSTS, INCLUDES,
+    LISTENS, MEDIA_TYPES, MEMBER, METHODS, ORIGINS, PAGE, PASSWORD_HASH, PATH, PATTERNS, PROXIES,
+    REDIRECT, REGION, SCOPES, SECRET_HASH, URL_PATH,
 };
 
 pub(crate) use super::key::{Applied, Key};
@@ -254,6 +254,12 @@ pub(crate) const KEYS: &[Key] = &[
         "Where clients are sent instead: a path of this site, or an address that begins with http:// or https://. {path} is the rest of the path below the route, with its slash; the query is kept"),
     optional("route.*.redirect.permanent", LIVE, Kind::Bool, "true",
         "Whether clients may remember it for ever (308); without it, they may not (307). A POST stays a POST"),
+    optional("route.*.respond.status", LIVE, Kind::Integer(200, 599), "410",
+        "The status of an answer that is always the same, for the path of the route and all below it"),
+    optional("route.*.respond.body", LIVE, BODY, r#""Gone for good.\n""#,
+        "Its body, of at most 64 KiB; without it, none"),
+    optional("route.*.respond.content_type", LIVE, CONTENT_TYPE, r#""text/plain; charset=utf-8""#,
+        "The type of the body; without it, this one"),
     optional("route.*.cache", LIVE, CACHE_RULES, r#"{ "/assets/**" = "public, max-age=31536000, immutable", "**" = "no-cache" }"#,
         "Cache-Control by the pattern of a path below the route; * stays within one name, ** does not; the longest pattern that matches counts"),
     optional("route.*.types", LIVE, CONTENT_TYPES, r#"{ ".geojson" = "application/geo+json" }"#,
@@ -261,7 +267,9 @@ pub(crate) const KEYS: &[Key] = &[
     optional("route.*.errors", LIVE, ERROR_PAGES, r#"{ 404 = "/404.html" }"#,
         "Pages of the route's folder that are shown instead of an error, by status"),
     optional("route.*.headers", LIVE, HEADERS, r#"{ X-Frame-Options = "DENY" }"#,
-        "Headers of every answer of the route"),
+        "Headers of every answer of the route; or \"secure\", a preset of those that protect the pages of an ordinary site, which preset = \"secure\" adds to others"),
+    optional("route.*.methods", LIVE, METHODS, r#"["GET"]"#,
+        "The methods that are allowed, of those that the route takes; others get 405. HEAD comes with GET, and OPTIONS always"),
     optional("route.*.cors.origins", LIVE, ORIGINS, r#"["https://app.example.org"]"#,
         "The origins whose pages may use the route from another site; \"*\" is every origin. Without it, pages that this machine serves on another port may, if the listener has a loopback address; [] lets none"),
     optional("route.*.cors.credentials", LIVE, Kind::Bool, "true",
@@ -313,6 +321,8 @@ pub(crate) const KEYS: &[Key] = &[
         "Whether DELETE on the whole resource takes an example and deletes all records that are equal to it"),
     optional("resource.*.headers", LIVE, HEADERS, r#"{ X-Frame-Options = "DENY" }"#,
         "Headers of every answer of the resource"),
+    optional("resource.*.methods", LIVE, METHODS, r#"["GET", "POST"]"#,
+        "As for a route; the description of the API leaves the others out. A batch is bound by them, too"),
     optional("resource.*.cors.origins", LIVE, ORIGINS, r#"["https://app.example.org"]"#,
         "The origins whose pages may use the resource from another site, as for a route. If all resources have the same, /_batch, /_docs and /_openapi.json have it too; else no page of another site may use those"),
     optional("resource.*.cors.credentials", LIVE, Kind::Bool, "true",

@@ -46,6 +46,8 @@ pub(crate) enum Kind {
         /// The values that may be written, after "must be".
         right: &'static str,
         fault: fn(&str, &str) -> Option<String>,
+        /// A word that may be written in the place of the table.
+        word: Option<&'static str>,
     },
     /// The clients that may read and write, which [`auth`](super::auth) reads.
     Access,
@@ -108,6 +110,12 @@ impl Kind {
             (Self::List { may_be_empty, .. }, Value::Array(items)) => {
                 may_be_empty || !items.is_empty()
             }
+            (
+                Self::Table {
+                    word: Some(word), ..
+                },
+                Value::String(_),
+            ) if text == word => true,
             (Self::Table { right, .. }, _) => return Some(format!("must be {right}")),
             (Self::Access, _) => return AccessSettings::read(value).err(),
             (Self::Indexes, _) => match indexes::fault(value) {

@@ -14,7 +14,7 @@ use super::auth::{AccessSettings, AllowedClient};
 use super::coding::ContentCoding;
 use super::keys;
 pub use super::redirect::{NotRedirect, RedirectTo};
-use super::texts::{error_status, glob};
+use super::texts::{PRESET, SECURE, SECURE_HEADERS, error_status, glob};
 use crate::record::{IdScheme, RecordIndex, Schema};
 
 /// `[route."/prefix"]`
@@ -40,7 +40,10 @@ pub struct RouteSettings {
 #[serde(default)]
 pub struct RuleSettings {
     /// Headers of every answer, by name.
+    #[serde(deserialize_with = "headers")]
     pub headers: BTreeMap<String, String>,
+    /// The methods that are allowed; empty if all are.
+    pub methods: Vec<String>,
     /// The clients that may use it.
     pub access: AccessSettings,
     /// The pages of other sites that may use it.
@@ -136,6 +139,8 @@ pub enum TargetSettings {
     Files(FolderSettings),
     /// Another address, to which clients are sent.
     Redirect(RedirectSettings),
+    /// An answer that is always the same.
+    Respond(RespondSettings),
 }
 
 impl TargetSettings {
@@ -143,9 +148,27 @@ impl TargetSettings {
     pub fn folder(&self) -> Option<&FolderSettings> {
         match self {
             Self::Files(folder) => Some(folder),
-            Self::Redirect(_) => None,
+            Self::Redirect(_) | Self::Respond(_) => None,
         }
     }
+}
+
+/// `respond = { ... }`
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RespondSettings {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    #[serde(default)]
+    pub body: String,
+    /// The content type of the body.
+    #[serde(default = "plain_text")]
+    pub content_type: String,
+}
+
+fn plain_text() -> String {
+    "text/plain; charset=utf-8".to_owned()
 }
 
 /// `redirect = { ... }`
@@ -293,6 +316,30 @@ fn compress() -> Vec<ContentCoding> {
     let mut codings = ContentCoding::ALL.to_vec();
     codings.retain(|coding| written.contains(coding.name()));
     codings
+}
+
+/// Headers by name. The preset is replaced by its headers, but for those that are written beside it.
+fn headers<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum WrittenHeaders {
+        Preset(String),
+        Table(BTreeMap<String, String>),
+    }
+    let (mut written, has_preset) = match WrittenHeaders::deserialize(from)? {
+        WrittenHeaders::Preset(name) => (BTreeMap::new(), name == SECURE),
+        WrittenHeaders::Table(mut written) => {
+            let preset = written.remove(PRESET);
+            (written, preset.is_some())
+        }
+    };
+    let secure = SECURE_HEADERS.iter().filter(|_| has_preset);
+    for (name, value) in secure {
+        if !written.keys().any(|known| known.eq_ignore_ascii_case(name)) {
+            written.insert((*name).to_owned(), (*value).to_owned());
+        }
+    }
+    Ok(written)
 }
 
 /// The longest pattern first; of two as long, the order is that of their letters, so that it is always the same.

@@ -35,18 +35,7 @@ pub(super) fn check(found: &mut Findings) {
     tls::check(found);
     backup(found);
     for (prefix, location) in found.located("route") {
-        let key = ["route", &prefix];
-        let root = found.value_of(&["route", &prefix, "files", "root"]);
-        let to = found.value_of(&["route", &prefix, "redirect", "to"]);
-        let is_redirect = to.is_some();
-        // If something was meant to be its target, that has been told already.
-        if root.is_none() && !is_redirect && !found.is_faulty_below(&key) {
-            let problem = "leads nowhere; write files = { root = \"FOLDER\" }, or redirect = { to = \"/NEW{path}\" }";
-            found.fault(location, &key, problem);
-        }
-        if is_redirect {
-            redirect(found, &prefix);
-        }
+        target(found, &prefix, location);
     }
     for kind in ["route", "resource"] {
         for (name, _) in found.located(kind) {
@@ -257,22 +246,58 @@ fn backup(found: &mut Findings) {
     }
 }
 
-/// A redirect has no files, and nothing that is about files.
-fn redirect(found: &mut Findings, route: &str) {
-    let tables = found.located_in(&["route", route]);
-    for (name, location) in tables {
-        if ["files", "cache", "types", "errors"].contains(&&*name) {
-            let problem =
-                "can't be with redirect, which sends clients elsewhere; take one of the two out";
-            found.fault(location, &["route", route, &name], problem);
+/// The targets of routes that have no files: the key that makes a route one, the table, and what it is.
+const WITHOUT_FILES: [(&str, &str, &str); 2] = [
+    ("to", "redirect", "sends clients elsewhere"),
+    ("status", "respond", "has an answer of its own"),
+];
+
+/// Each route has one target, and nothing that is about another one.
+fn target(found: &mut Findings, route: &str, location: Location) {
+    let is_written = |of: [&str; 2]| found.value_of(&["route", route, of[0], of[1]]).is_some();
+    let root = is_written(["files", "root"]);
+    let others = WITHOUT_FILES
+        .into_iter()
+        .filter(|(key, table, _)| is_written([table, key]));
+    let others: Vec<_> = others.collect();
+    let Some((_, name, what)) = others.first() else {
+        // If something was meant to be its target, that has been told already.
+        if !root && !found.is_faulty_below(&["route", route]) {
+            let problem = "leads nowhere; write files = { root = \"FOLDER\" }, redirect = { to = \"/NEW{path}\" }, or respond = { status = 410 }";
+            found.fault(location, &["route", route], problem);
+        }
+        return;
+    };
+    for (table, location) in found.located_in(&["route", route]) {
+        let is_other = others.iter().skip(1).any(|(_, other, _)| *other == table);
+        if is_other || ["files", "cache", "types", "errors"].contains(&&*table) {
+            let problem = format!("can't be with {name}, which {what}; take one of the two out");
+            found.fault(location, &["route", route, &table], problem);
         }
     }
-    for name in ["cache", "types", "errors"] {
-        let key = ["route", route, name];
+    for key in ["cache", "types", "errors"] {
+        let key = ["route", route, key];
         if found.value_of(&key).is_some() {
-            let problem = "is about files, and the route is a redirect; take it out";
+            let problem = format!("is about files, and the route is a {name}; take it out");
             found.fault_of(&key, problem);
         }
+    }
+    respond(found, route);
+}
+
+/// Some answers have no body (RFC 9110 section 6.4.1).
+fn respond(found: &mut Findings, route: &str) {
+    let [status, body, kind] =
+        ["status", "body", "content_type"].map(|name| ["route", route, "respond", name]);
+    let status = found.value_of(&status).and_then(Value::as_u64);
+    let has_body = found.value_of(&body).is_some();
+    if has_body && matches!(status, Some(204 | 205 | 304)) {
+        let problem = "can't be with a status that has no body; take one of the two out";
+        found.fault_of(&body, problem);
+    }
+    if !has_body && !in_doubt(found, &body) {
+        let problem = "has no effect without a body; write one, or take it out";
+        found.warn_of(&kind, problem);
     }
 }
 

@@ -171,23 +171,24 @@ fn loaded(text: &str) -> Result<Settings, LoadError> {
 fn of_clients(path: &[String], jwt: &Path) -> (String, Option<String>) {
     let algorithms = "[\"EdDSA\"]".to_owned();
     let needed = [("algorithms", algorithms), ("keys", format!("{jwt:?}"))];
-    let (mut beside, mut own) = (String::new(), None);
+    let (mut beside, mut own) = (Vec::new(), None);
     let of_jwt = path[0] == "auth";
     for (name, written) in needed {
         if of_jwt && path[2] == name {
             own = Some(written);
         } else {
-            beside += &format!("auth.jwt.{name} = {written}\n");
+            beside.push(format!("auth.jwt.{name} = {written}"));
         }
     }
     if !of_jwt {
         let hash = keys::find(&["auth", "keys", "x", "hash"]).unwrap().value;
-        beside += &format!("auth.keys.admin.hash = {hash}\nresource.x.access = [\"key:admin\"]\n");
+        beside.push(format!("auth.keys.admin.hash = {hash}"));
+        beside.push("resource.x.access = [\"key:admin\"]".to_owned());
     }
     if path[2] == "owner_except" {
-        beside += "resource.x.owner = \"by\"\n";
+        beside.push("resource.x.owner = \"by\"".to_owned());
     }
-    (beside, own)
+    (beside.join("\n") + "\n", own)
 }
 
 /// A key of the table without a field, or with a value that serde can't read, fails here.
@@ -217,7 +218,9 @@ fn every_key_has_a_field() {
             } else if path[0] == "tls" {
                 path[1] = "certificate".to_owned();
                 path[2] = "x".to_owned();
-            } else if !key.path.starts_with("route.*.redirect.") && key.path != "route.*.files.root"
+            } else if !["files.root", "redirect.", "respond."]
+                .iter()
+                .any(|target| key.path.starts_with(&format!("route.*.{target}")))
             {
                 more.push_str("route.\"/x\".files.root = \"a\"\n");
             }
@@ -240,6 +243,9 @@ fn every_key_has_a_field() {
             [kind, name, "rate", other] if other != "requests" => {
                 let requests = ["", kind, name, "rate", "requests"].map(str::to_owned);
                 more = format!("{more}{} = 1\n", fault::shown(&requests[1..]));
+            }
+            [_, _, "respond", other] if other != "status" => {
+                more = "route.\"/x\".respond.status = 200\n".to_owned();
             }
             [_, _, "redirect", "permanent"] => {
                 more = "route.\"/x\".redirect.to = \"/\"\n".to_owned();

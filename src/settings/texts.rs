@@ -24,7 +24,11 @@ const fn list(right: &'static str, items: &'static Kind) -> Kind {
 }
 
 const fn table(right: &'static str, fault: fn(&str, &str) -> Option<String>) -> Kind {
-    Kind::Table { right, fault }
+    Kind::Table {
+        right,
+        fault,
+        word: None,
+    }
 }
 
 /// Says no more than that a text is not right.
@@ -118,9 +122,39 @@ pub(super) const CODINGS: Kind = list(
     "a list of codings; write [\"br\", \"zstd\", \"gzip\"]",
     &Kind::Choice(&["br", "zstd", "gzip"]),
 );
-pub(super) const HEADERS: Kind = table(
-    "a table of headers; write { X-Frame-Options = \"DENY\" }",
-    header_fault,
+pub(super) const HEADERS: Kind = Kind::Table {
+    right: "a table of headers, or \"secure\"; write { X-Frame-Options = \"DENY\" }",
+    fault: header_fault,
+    word: Some(SECURE),
+};
+/// The member of a table of headers that names a preset, and the one that there is.
+pub(super) const PRESET: &str = "preset";
+pub(super) const SECURE: &str = "secure";
+/// The headers of it: what keeps browsers from guessing types, from showing the page within other sites, from telling other
+/// sites which page was left, and other sites from a hold on its window. An ordinary site works with them as without.
+pub(super) const SECURE_HEADERS: [(&str, &str); 6] = [
+    (
+        "Content-Security-Policy",
+        "base-uri 'self'; frame-ancestors 'self'",
+    ),
+    ("Cross-Origin-Opener-Policy", "same-origin-allow-popups"),
+    ("Referrer-Policy", "strict-origin-when-cross-origin"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "SAMEORIGIN"),
+    ("X-Permitted-Cross-Domain-Policies", "none"),
+];
+pub(super) const METHODS: Kind = Kind::List {
+    right: "a list of methods; write [\"GET\"]",
+    items: &Kind::Choice(&["GET", "POST", "PUT", "PATCH", "DELETE"]),
+    may_be_empty: false,
+};
+/// A text that a server answers with.
+pub(super) const BODY: Kind = text("a text of at most 64 KiB", |text| {
+    unless(text.len() <= 64 << 10)
+});
+pub(super) const CONTENT_TYPE: Kind = text(
+    "a content type; write one such as \"application/json\"",
+    |text| unless(header_value_fault(text).is_none() && text.contains('/')),
 );
 pub(super) const ORIGINS: Kind = list(
     "a list of origins; write [\"https://app.example.org\"]",
@@ -212,6 +246,10 @@ const OWN_HEADERS: [&str; 13] = [
 ];
 
 fn header_fault(name: &str, value: &str) -> Option<String> {
+    if name == PRESET {
+        return (value != SECURE)
+            .then(|| format!("{value:?} is no preset; write preset = \"secure\""));
+    }
     // The parser of `http` would take a quotation mark too.
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(token) {

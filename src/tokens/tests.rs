@@ -4,10 +4,10 @@ use serde_json::json;
 
 use super::*;
 
-const RSA_PRIVATE: &[u8] = include_bytes!("../../tests/golden/tokens/rsa-private.pem");
-const RSA_PUBLIC: &[u8] = include_bytes!("../../tests/golden/tokens/rsa-public.pem");
-const RSA_1024: &[u8] = include_bytes!("../../tests/golden/tokens/rsa-1024-public.pem");
-const P384: &[u8] = include_bytes!("../../tests/golden/tokens/p384-public.pem");
+const RSA_PRIVATE: &[u8] = include_bytes!("../../tests/golden/settings/rsa-private.pem");
+const RSA_PUBLIC: &[u8] = include_bytes!("../../tests/golden/settings/rsa-public.pem");
+const RSA_1024: &[u8] = include_bytes!("../../tests/golden/settings/rsa-1024-public.pem");
+const P384: &[u8] = include_bytes!("../../tests/golden/settings/p384-public.pem");
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: f64 = 1_000_000.0;
 

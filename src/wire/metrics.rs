@@ -34,7 +34,7 @@ const SIZES: [f64; 8] = [
 pub(super) const OTHER: &str = "_other";
 
 /// The statuses of answers that are no problems.
-const SUCCESSES: [u16; 6] = [200, 201, 204, 304, 307, 308];
+const SUCCESSES: [u16; 7] = [200, 201, 204, 206, 304, 307, 308];
 
 /// Every status that is counted by itself, in order.
 static STATUSES: LazyLock<Vec<u16>> = LazyLock::new(|| {

@@ -239,7 +239,8 @@ impl Problem {
     }
 
     /// A 405 with what is allowed (RFC 9110 section 10.2.1).
-    pub(crate) fn not_allowed(allow: &'static str) -> Self {
+    pub(crate) fn not_allowed(allow: impl Into<String>) -> Self {
+        let allow = allow.into();
         Self::new(Code::MethodNotAllowed)
             .detail(format!("allowed here: {allow}"))
             .header(header::ALLOW, allow)

@@ -43,6 +43,7 @@ mod faults;
 mod faulty_settings;
 mod feed;
 mod file_faults;
+mod fixed_answers;
 mod floods;
 mod foreign_pages;
 mod frames;

@@ -379,7 +379,7 @@ const NOT_NARROWER: [&str; 6] = [
     "zzzzzzzz",
 ];
 /// Keys of a resource that say nothing about its stored records, or whose parts have rows. Another kind of ids has tests of its own.
-const OF_RESOURCES: [&str; 16] = [
+const OF_RESOURCES: [&str; 19] = [
     "path",
     "access",
     "id",
@@ -394,6 +394,9 @@ const OF_RESOURCES: [&str; 16] = [
     "headers",
     "cors",
     "delay",
+    "methods",
+    "owner",
+    "owner_except",
     "rate",
     "max_in_flight",
 ];

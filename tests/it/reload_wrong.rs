@@ -132,10 +132,11 @@ fn hundreds_of_wrong_files_are_refused_with_their_faults_and_the_old_state_serve
         let part = part.unwrap();
         fs::copy(part.path(), parts.join(part.file_name())).unwrap();
     }
-    for schema in fs::read_dir(GOLDEN).unwrap() {
-        let schema = schema.unwrap();
-        if schema.path().extension().is_some_and(|end| end == "json") {
-            fs::copy(schema.path(), daemon.folder().join(schema.file_name())).unwrap();
+    for named in fs::read_dir(GOLDEN).unwrap() {
+        let named = named.unwrap();
+        let end = named.path().extension().map(ToOwned::to_owned);
+        if end.is_some_and(|end| end == "json" || end == "pem") {
+            fs::copy(named.path(), daemon.folder().join(named.file_name())).unwrap();
         }
     }
     let golden = golden();

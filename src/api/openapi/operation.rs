@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::identities::TakenCredentials;
 use super::problems::{self, Arises};
+use crate::settings::ResourceSettings;
 
 /// The names of the schemes by which clients show who they are.
 const KEY: &str = "key";
@@ -190,6 +191,19 @@ impl Operation {
         }
         operation
     }
+}
+
+/// The methods of a resource that its settings leave.
+pub(super) fn left_of(methods: &str, settings: &ResourceSettings) -> String {
+    let allowed = &settings.rules.methods;
+    let named = |method: &str| match method {
+        "OPTIONS" => true,
+        "HEAD" => allowed.iter().any(|allowed| allowed == "GET"),
+        method => allowed.iter().any(|allowed| allowed == method),
+    };
+    let left = methods.split(", ");
+    let left = left.filter(|method| allowed.is_empty() || named(method));
+    left.collect::<Vec<_>>().join(", ")
 }
 
 /// The operations of a path: those of these methods, as the router has them.

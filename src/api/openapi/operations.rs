@@ -8,7 +8,7 @@ use super::super::resource::{
     METHODS_OF_SCHEMA, NDJSON,
 };
 use super::super::routes::encoded;
-use super::operation::{Operation, component, path_item, read_item, schema_ref};
+use super::operation::{Operation, component, left_of, path_item, read_item, schema_ref};
 use super::parameters::QueryParameters;
 use super::problems::Arises;
 use crate::settings::{AllowedClients, Put, ResourceSettings};
@@ -133,15 +133,19 @@ impl DescribedResource<'_> {
         [
             (
                 url.clone(),
-                path_item(METHODS_OF_LIST, self.name, |method| {
-                    Some(self.limited(self.on_all(method)?, method))
-                }),
+                path_item(
+                    &left_of(METHODS_OF_LIST, self.settings),
+                    self.name,
+                    |method| Some(self.limited(self.on_all(method)?, method)),
+                ),
             ),
             (
                 format!("{url}/{{id}}"),
-                below(path_item(METHODS_OF_RECORD, self.name, |method| {
-                    Some(self.limited(self.on_one(method)?, method))
-                })),
+                below(path_item(
+                    &left_of(METHODS_OF_RECORD, self.settings),
+                    self.name,
+                    |method| Some(self.limited(self.on_one(method)?, method)),
+                )),
             ),
             (
                 format!("{url}/{{id}}/_history"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::batch::BATCH;
 use super::super::identities::Identities;
 use super::super::openapi::{DOCS, OPENAPI, docs_page, openapi_document};
+use super::super::respond::FixedAnswer;
 use super::access::AccessRule;
 use super::cors::CorsRule;
 use super::rules::RouteRules;
@@ -43,6 +44,11 @@ pub(crate) fn declared(
             TargetSettings::Files(folder) => folder,
             TargetSettings::Redirect(redirect) => {
                 let target = Target::Redirect(Box::new(redirect.clone()));
+                routes.push(route(prefix, prefix, &written.rules, target));
+                continue;
+            }
+            TargetSettings::Respond(respond) => {
+                let target = Target::Respond(FixedAnswer::new(respond));
                 routes.push(route(prefix, prefix, &written.rules, target));
                 continue;
             }

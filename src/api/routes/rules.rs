@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
@@ -21,6 +22,8 @@ use crate::wire::{Code, Incoming, Pass, Problem, RateLeft, Response};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RouteRules {
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// The methods that are allowed beside OPTIONS; `None` if all are.
+    methods: Option<Vec<Method>>,
     /// The clients that may use it.
     pub(crate) access: AccessRule,
     /// The requests that a client may send in a time.
@@ -56,6 +59,7 @@ impl RouteRules {
         });
         Self {
             headers: headers.collect(),
+            methods: allowed_methods(&written.methods),
             access,
             rate,
             cors: CorsRule::new(&written.cors),
@@ -95,6 +99,50 @@ impl RouteRules {
         })
     }
 
+    /// Whether a method is allowed here.
+    pub(crate) fn takes(&self, method: &Method) -> bool {
+        let methods = self.methods.as_ref();
+        methods.is_none_or(|methods| methods.contains(method) || *method == Method::OPTIONS)
+    }
+
+    /// Refuses a method that is not allowed here, of those that the target takes.
+    pub(crate) fn must_take(&self, method: &Method, of_target: &str) -> Result<(), Problem> {
+        if self.takes(method) {
+            return Ok(());
+        }
+        Err(Problem::not_allowed(self.left_of(of_target)))
+    }
+
+    /// The methods that are left of a list.
+    fn left_of(&self, listed: &str) -> String {
+        let takes = |method: &&str| method.parse().is_ok_and(|method| self.takes(&method));
+        let left: Vec<_> = listed.split(", ").filter(takes).collect();
+        left.join(", ")
+    }
+
+    /// The methods that are allowed, for people; `None` if all are.
+    pub(crate) fn methods_text(&self) -> Option<String> {
+        let methods = self.methods.as_ref()?.iter().map(Method::as_str);
+        let methods = methods.chain(["OPTIONS"]);
+        Some(methods.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Takes the methods that are not allowed here out of an answer that lists those of the target.
+    pub(crate) fn leave_methods(&self, response: &mut Response) {
+        if self.methods.is_none() {
+            return;
+        }
+        for name in [header::ALLOW, header::ACCESS_CONTROL_ALLOW_METHODS] {
+            let listed = response.headers().get(&name);
+            let Some(listed) = listed.and_then(|listed| listed.to_str().ok()) else {
+                continue;
+            };
+            if let Ok(left) = HeaderValue::from_str(&self.left_of(listed)) {
+                response.headers_mut().insert(name, left);
+            }
+        }
+    }
+
     /// Whether a request may have to wait before it is answered.
     pub(crate) fn waits(&self) -> bool {
         self.gate.is_some() || !self.delay.is_zero()
@@ -124,6 +172,7 @@ impl RouteRules {
 
     /// Adds the route's headers to an answer, and those of its rate if the client was counted. What the answer varies by stays.
     pub(crate) fn add_headers(&self, left: Option<RateLeft>, response: &mut Response) {
+        self.leave_methods(response);
         if let Some((rate, left)) = self.rate.as_ref().zip(left) {
             rate.add_headers(left, response.headers_mut());
         }
@@ -135,6 +184,16 @@ impl RouteRules {
             }
         }
     }
+}
+
+/// The methods of the settings, and HEAD with GET.
+fn allowed_methods(written: &[String]) -> Option<Vec<Method>> {
+    let methods = written.iter().filter_map(|method| method.parse().ok());
+    let methods = methods.flat_map(|method: Method| {
+        let head = (method == Method::GET).then_some(Method::HEAD);
+        std::iter::once(method).chain(head)
+    });
+    (!written.is_empty()).then(|| methods.collect())
 }
 
 #[cfg(test)]

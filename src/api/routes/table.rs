@@ -8,6 +8,7 @@ use fnv::FnvHashMap;
 
 use super::super::identities::Identities;
 use super::super::openapi::{Document, schema_document};
+use super::super::respond::FixedAnswer;
 use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
 use crate::file_cache::RootHandle;
@@ -38,7 +39,7 @@ impl Route {
         match &self.target {
             Target::Files(_) if self.pattern == "/" => "/".to_owned(),
             Target::Files(_) => encoded(&self.pattern) + "/",
-            Target::Redirect(_) => encoded(&self.pattern),
+            Target::Redirect(_) | Target::Respond(_) => encoded(&self.pattern),
             Target::Resource(target) => format!("{}?_limit=1", target.url),
             Target::Batch | Target::Document(_) => self.pattern.clone(),
         }
@@ -72,6 +73,8 @@ pub(crate) enum Target {
     Files(RootHandle),
     /// Another address.
     Redirect(Box<RedirectSettings>),
+    /// An answer that is always the same.
+    Respond(FixedAnswer),
     /// A resource.
     Resource(Box<ResourceTarget>),
     /// Changes of several resources at once.
@@ -85,7 +88,11 @@ impl Target {
     pub(crate) fn root(&self) -> Option<&RootHandle> {
         match self {
             Self::Files(root) => Some(root),
-            Self::Redirect(_) | Self::Resource(_) | Self::Batch | Self::Document(_) => None,
+            Self::Redirect(_)
+            | Self::Respond(_)
+            | Self::Resource(_)
+            | Self::Batch
+            | Self::Document(_) => None,
         }
     }
 }
@@ -156,7 +163,7 @@ pub(crate) enum Unrouted {
 /// Every route.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
-    /// Folders and redirects, by path. Each has all paths below its own.
+    /// Folders, redirects and fixed answers, by path. Each has all paths below its own.
     folders: FnvHashMap<String, Arc<Route>>,
     /// The lengths of their paths, the longest first: a path is looked up at these only, however many folders there are.
     lengths: Vec<usize>,
@@ -176,7 +183,7 @@ impl RouteTable {
             table.all.push(Arc::clone(&route));
             let pattern = route.pattern.clone();
             match route.target {
-                Target::Files(_) | Target::Redirect(_) => {
+                Target::Files(_) | Target::Redirect(_) | Target::Respond(_) => {
                     lengths.insert(Reverse(pattern.len()));
                     table.folders.insert(pattern, route);
                 }
