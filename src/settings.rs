@@ -43,6 +43,7 @@ mod real_paths;
 mod redirect;
 mod reference;
 mod references;
+mod route_place;
 mod routes;
 mod rules;
 mod shared_folders;
@@ -71,6 +72,7 @@ pub use load::{CheckedFolders, LoadError, LoadedSettings, find, load};
 pub(crate) use plan::{NodeChange, plan};
 pub use proxies::{ForwardedHeader, NotProxies, TrustedProxy};
 pub use reference::reference;
+pub use route_place::RoutePlace;
 pub use routes::{
     CacheRule, CorsSettings, FolderSettings, NotRedirect, Put, RatePer, RateSettings,
     RedirectSettings, RedirectTo, ResourceSettings, RespondSettings, RouteSettings, RuleSettings,
@@ -169,6 +171,8 @@ pub struct ServerSettings {
     /// Host names that the daemon answers to beside this machine's own, in lower case.
     #[serde(deserialize_with = "lower_case")]
     pub hosts: Vec<String>,
+    /// The answer to requests for other hosts.
+    pub unknown_hosts: UnknownHosts,
     /// The proxies that are believed when they name their client.
     pub trusted_proxies: Vec<TrustedProxy>,
     /// The header in which they do.
@@ -186,6 +190,17 @@ pub enum AutoCount {
     /// This many.
     #[serde(untagged)]
     Count(NonZeroUsize),
+}
+
+/// `server.unknown_hosts`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownHosts {
+    /// They are served by the routes without a host.
+    #[default]
+    Serve,
+    /// They are refused.
+    Refuse,
 }
 
 /// `[limits]`

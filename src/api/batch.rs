@@ -115,7 +115,7 @@ impl BatchOperation<'_> {
             let detail = format!("{} is not the path of a resource or of a record", self.path);
             Problem::new(Code::NotFound).detail(detail)
         };
-        let matched = site.routes.resolve(path).map_err(|_| nowhere())?;
+        let matched = site.routes.resolve(None, path).map_err(|_| nowhere())?;
         let Target::Resource(target) = &matched.route.target else {
             return Err(nowhere());
         };
@@ -173,7 +173,7 @@ impl BatchOperation<'_> {
     /// Refuses it if the client of this request may not change its resource, or has sent too much. An operation that leads nowhere is refused later.
     async fn admit(&self, site: &Site, request: &Incoming) -> Result<(), Problem> {
         let path = self.path.split('?').next().unwrap_or_default();
-        match site.routes.resolve(path) {
+        match site.routes.resolve(None, path) {
             Ok(matched) => {
                 let rules = &matched.route.rules;
                 rules.access.check(request, Permission::Write).await?;

@@ -117,7 +117,8 @@ impl Explainer<'_> {
     ) -> Option<RoutedRequest<'b>> {
         self.tls(asked, told);
         let misdirected = self.host(asked, told);
-        let resolved = self.routes.resolve(&asked.path);
+        let host = asked.authority.as_deref().map(host_of);
+        let resolved = self.routes.resolve(host, &asked.path);
         let refused = misdirected.or(must_know(&asked.method).err());
         let answered = match resolved {
             Ok(matched) => {
@@ -127,7 +128,7 @@ impl Explainer<'_> {
                     "route",
                     format!("{}: {}", route.pattern, why(&matched, asked)),
                 );
-                let second = self.routes.runner_up(&asked.path);
+                let second = self.routes.runner_up(host, &asked.path);
                 let second = second.map_or_else(
                     || "none: no other route has this path".to_owned(),
                     |second| format!("{}: {}", second.pattern, why_not(route, second)),
@@ -186,15 +187,15 @@ impl Explainer<'_> {
     fn host(&self, asked: &AskedRequest, told: &mut Explanation) -> Option<Problem> {
         let local = |listen: &Listen| matches!(listen, Listen::Tcp(at) if at.ip().is_loopback());
         let authority = asked.authority.as_ref()?;
-        let refused = Hosts::new(&self.settings.server.hosts)
-            .known(authority)
-            .err();
+        let hosts = Hosts::new(self.settings);
+        let refused = hosts.known(authority).err();
         let listens = &self.settings.server.listen;
-        let Some(problem) = refused.filter(|_| listens.iter().any(local)) else {
+        let strict = hosts.must_be_known(false);
+        let Some(problem) = refused.filter(|_| strict || listens.iter().any(local)) else {
             told.add("host", format!("{authority} is served"));
             return None;
         };
-        let everywhere = listens.iter().all(local);
+        let everywhere = strict || listens.iter().all(local);
         let elsewhere = if everywhere {
             ""
         } else {
@@ -203,7 +204,11 @@ impl Explainer<'_> {
         let text = problem.text();
         told.add(
             "host",
-            format!("421 on a loopback address: {text}{elsewhere}"),
+            if strict {
+                format!("421: {text}")
+            } else {
+                format!("421 on a loopback address: {text}{elsewhere}")
+            },
         );
         everywhere.then_some(problem)
     }

@@ -69,7 +69,8 @@ impl Responder for Site {
     type Matched = Result<Matched, Unrouted>;
 
     fn resolve(&self, request: &Incoming) -> Self::Matched {
-        self.routes.resolve(request.path())
+        let host = self.routes.has_hosts().then(|| request.host()).flatten();
+        self.routes.resolve(host, request.path())
     }
 
     fn route_index(&self, matched: &Self::Matched) -> Option<usize> {

@@ -34,7 +34,7 @@ use crate::supervision::{
     Slot,
 };
 use crate::telemetry::{AccessSink, LogControl, OUTCOME};
-use crate::wire::{Edition, Editions, HttpsRules};
+use crate::wire::{Edition, Editions, Hosts, HttpsRules};
 pub(super) use children::LiveChildren;
 pub(super) use limits::{Limited, supervisor_limits};
 use logs::OpenedLogs;
@@ -330,8 +330,14 @@ impl Reloading {
         self.faults.hit(FINISHING);
         self.replace_backups();
         let admin = Arc::clone(&self.admin.current().responder);
-        self.admin
-            .replace(edition(number, settings, HttpsRules::default(), admin));
+        let hosts = Hosts::new(settings).serving_unknown();
+        self.admin.replace(edition(
+            number,
+            settings,
+            hosts,
+            HttpsRules::default(),
+            admin,
+        ));
         site.responder.routes.resize();
         self.watching.want(settings.server.watch);
         {

@@ -50,11 +50,12 @@ impl Serving {
             lists: KeptLists::new(settings.limits.kept_lists),
             feeds: Arc::clone(&self.feeds),
             counters: Arc::clone(&self.counters),
-            hosts: Hosts::new(&settings.server.hosts),
+            hosts: Hosts::new(settings),
             settings: Arc::clone(settings),
         };
         let https = HttpsRules::new(&settings.tls);
-        Ok(edition(number, settings, https, Arc::new(site)))
+        let hosts = Hosts::new(settings);
+        Ok(edition(number, settings, hosts, https, Arc::new(site)))
     }
 }
 
@@ -62,6 +63,7 @@ impl Serving {
 pub(super) fn edition<R>(
     number: u64,
     settings: &Settings,
+    hosts: Hosts,
     https: HttpsRules,
     responder: Arc<R>,
 ) -> Edition<R> {
@@ -72,7 +74,7 @@ pub(super) fn edition<R>(
             logs: settings.logging.access,
             logs_query: settings.logging.access_query,
         },
-        hosts: Hosts::new(&settings.server.hosts),
+        hosts,
         proxies: ProxyRules::new(&settings.server),
         https,
         responder,

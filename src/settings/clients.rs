@@ -163,7 +163,7 @@ fn scopes(found: &mut Findings, key: &str) {
         let Ok(Scope { of, .. }) = item.as_str().unwrap_or_default().parse() else {
             continue;
         };
-        let kind = if of.starts_with('/') {
+        let kind = if of.contains('/') {
             "route"
         } else {
             "resource"

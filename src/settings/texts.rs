@@ -333,7 +333,7 @@ fn is_origin(text: &str) -> bool {
 }
 
 /// A name of RFC 1123, an IPv4 address, or an IPv6 address in brackets: what a Host field can name.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     if let Some(address) = text.strip_prefix('[') {
         let address = address.strip_suffix(']').unwrap_or_default();
         return address.parse::<Ipv6Addr>().is_ok();

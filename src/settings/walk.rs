@@ -16,7 +16,8 @@ use super::key_path::KeyPath;
 use super::keys::{self, COMING};
 use super::kind::Kind;
 use super::references::WrittenReference;
-use super::texts::{INCLUDE, name_fault, url_path_fault};
+use super::route_place;
+use super::texts::{INCLUDE, name_fault};
 use crate::record::{Schema, nearest};
 
 /// One file while it is walked.
@@ -88,7 +89,7 @@ impl Walk<'_> {
             return;
         }
         let fault = match self.key.as_slice() {
-            [kind, name] if kind == "route" => url_path_fault(name),
+            [kind, name] if kind == "route" => route_place::fault(name),
             [kind, name] if kind == "resource" => name_fault(name),
             [auth, keys, name] if auth == "auth" && (keys == "keys" || keys == "users") => {
                 name_fault(name)

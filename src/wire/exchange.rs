@@ -156,7 +156,7 @@ impl<R: Responder> Worker<R> {
             edition,
             matched: &matched,
         };
-        if incoming.link.on_loopback
+        if edition.hosts.must_be_known(incoming.link.on_loopback)
             && let Err(problem) = self.check_host(incoming.head(), edition)
         {
             return resolved.refuse(incoming, problem).await;

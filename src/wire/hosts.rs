@@ -4,6 +4,7 @@
 //! listener the `Host` must be a name of this machine (else a page could give its own name our address, "DNS rebinding"),
 //! and a request that may change something must not come from another site.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use actix_web::dev::RequestHead;
@@ -13,6 +14,7 @@ use actix_web::http::uri::Authority;
 use super::incoming::Incoming;
 use super::problem::{Code, Problem};
 use super::tls::Speaks;
+use crate::settings::{RoutePlace, Settings, UnknownHosts};
 
 /// The client of a connection, and the kind of listener that accepted it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,31 +32,42 @@ pub(crate) struct Peer {
 pub(crate) struct Hosts {
     /// The machine's own name.
     machine: String,
-    /// `server.hosts`.
+    /// `server.hosts`, and the hosts of routes.
     configured: Vec<String>,
+    /// `server.unknown_hosts`.
+    unknown: UnknownHosts,
 }
 
 impl Hosts {
     /// The machine's name and those of the settings.
-    pub(crate) fn new(configured: &[String]) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let uname = rustix::system::uname();
+        let routes = settings.routes.keys();
+        let of_routes = routes.filter_map(|key| RoutePlace::of(key).host);
+        let of_routes: BTreeSet<_> = of_routes.map(str::to_owned).collect();
+        let configured = settings.server.hosts.iter().cloned();
         Self {
             machine: uname.nodename().to_string_lossy().into_owned(),
-            configured: configured.to_vec(),
+            configured: configured.chain(of_routes).collect(),
+            unknown: settings.server.unknown_hosts,
         }
     }
 
     /// Refuses a request for a host that is neither this machine nor in `server.hosts`. A request without a host is served:
     /// browsers always send one.
     pub(super) fn check(&self, head: &RequestHead) -> Result<(), Problem> {
-        let target = head.uri.host();
-        let named = head.headers.get(header::HOST);
-        let named = named.map(|value| value.to_str().unwrap_or("?"));
-        // The host of an absolute target counts alone (RFC 9112 section 3.2.2).
-        if let Some(authority) = target.or(named) {
-            return self.known(authority);
-        }
-        Ok(())
+        authority(head).map_or(Ok(()), |authority| self.known(authority))
+    }
+
+    /// Whether a request is refused if its host is not known, by a listener of this kind.
+    pub(crate) fn must_be_known(&self, on_loopback: bool) -> bool {
+        on_loopback || self.unknown == UnknownHosts::Refuse
+    }
+
+    /// The same names, for a listener that answers whatever the host is.
+    pub(crate) fn serving_unknown(self) -> Self {
+        let unknown = UnknownHosts::Serve;
+        Self { unknown, ..self }
     }
 
     /// Refuses an authority, such as `example.org:80`, whose host is neither this machine nor in `server.hosts`.
@@ -142,6 +155,13 @@ impl Hosts {
     }
 }
 
+/// The authority that a request is for, such as `example.org:80`. That of an absolute target counts alone (RFC 9112 section 3.2.2).
+pub(super) fn authority(head: &RequestHead) -> Option<&str> {
+    let named = head.headers.get(header::HOST);
+    let named = named.map(|value| value.to_str().unwrap_or("?"));
+    head.uri.authority().map(Authority::as_str).or(named)
+}
+
 /// Whether a proxy says that its client speaks TLS.
 pub(super) fn is_forwarded_https(head: &RequestHead) -> bool {
     let forwarded = head.headers.get("x-forwarded-proto");
@@ -173,6 +193,7 @@ mod tests {
         Hosts {
             machine: "garden".to_owned(),
             configured: vec!["example.org".to_owned(), "[fe80::1]".to_owned()],
+            unknown: UnknownHosts::Serve,
         }
     }
 
@@ -220,6 +241,25 @@ mod tests {
         let absolute = TestRequest::with_uri("http://localhost/");
         let absolute = absolute.insert_header((header::HOST, "evil.example"));
         assert!(hosts().check(absolute.to_http_request().head()).is_ok());
+    }
+
+    #[test]
+    fn a_host_must_be_known_on_loopback_or_everywhere() {
+        let lenient = hosts();
+        assert!(lenient.must_be_known(true) && !lenient.must_be_known(false));
+        let strict = Hosts {
+            unknown: UnknownHosts::Refuse,
+            ..hosts()
+        };
+        assert!(strict.must_be_known(true) && strict.must_be_known(false));
+        assert!(!strict.serving_unknown().must_be_known(false));
+        let mut settings = Settings::default();
+        let route = settings.routes["/"].clone();
+        settings
+            .routes
+            .insert("shop.example.org/".to_owned(), route);
+        assert!(Hosts::new(&settings).known("shop.example.org:80").is_ok());
+        assert!(Hosts::new(&settings).known("example.org").is_err());
     }
 
     #[test]

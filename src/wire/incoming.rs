@@ -13,6 +13,7 @@ use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use tokio::time::Instant;
 
+use super::hosts::{authority, host};
 use super::identity::Identity;
 use super::link::{Link, RateLeft};
 use super::pooled_request::PooledRequest;
@@ -61,6 +62,11 @@ impl Incoming {
     /// The headers.
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.head().headers
+    }
+
+    /// The host that it is for, without its port.
+    pub(crate) fn host(&self) -> Option<&str> {
+        authority(self.head()).map(host)
     }
 
     /// Whether a body comes with it.

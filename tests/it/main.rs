@@ -91,6 +91,7 @@ mod required;
 mod resources;
 mod restored;
 mod routes;
+mod routes_of_hosts;
 mod salvage;
 mod scans;
 mod scrub;

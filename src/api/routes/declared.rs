@@ -11,7 +11,9 @@ use super::cors::CorsRule;
 use super::rules::RouteRules;
 use super::table::{ResourceTarget, Route, RouteTable, Target};
 use crate::file_cache::{CacheRules, ContentTypes, Patterns, RootFault, RootHandle, SiteRoot};
-use crate::settings::{RuleSettings, Settings, TargetSettings};
+use crate::settings::{
+    FolderSettings, RoutePlace, RouteSettings, RuleSettings, Settings, TargetSettings,
+};
 use crate::storage::CollectionId;
 use crate::wire::RoutePatterns;
 
@@ -28,9 +30,12 @@ pub(crate) fn declared(
     let before = before.map(RouteTable::rules).unwrap_or_default();
     // A scope names a route by its path, and a resource by its name.
     let route = |pattern: &str, name: &str, rules: &RuleSettings, target| {
+        let place = RoutePlace::of(pattern);
         let access = AccessRule::new(&rules.access, name, &identities);
         Route {
             pattern: pattern.to_owned(),
+            host: place.host.map(str::to_owned),
+            path: place.path.to_owned(),
             number: patterns.number(pattern),
             rules: RouteRules::new(rules, access, before.get(pattern).copied()),
             target,
@@ -40,34 +45,14 @@ pub(crate) fn declared(
     let welcome = settings.routes.len() == 1 && settings.routes == Settings::default().routes;
     let mut routes = Vec::new();
     for (prefix, written) in &settings.routes {
-        let folder = match &written.target {
-            TargetSettings::Files(folder) => folder,
-            TargetSettings::Redirect(redirect) => {
-                let target = Target::Redirect(Box::new(redirect.clone()));
-                routes.push(route(prefix, prefix, &written.rules, target));
-                continue;
+        let target = match &written.target {
+            TargetSettings::Files(folder) => {
+                Target::Files(root(site_root(prefix, written, folder, welcome))?)
             }
-            TargetSettings::Respond(respond) => {
-                let target = Target::Respond(FixedAnswer::new(respond));
-                routes.push(route(prefix, prefix, &written.rules, target));
-                continue;
-            }
+            TargetSettings::Redirect(redirect) => Target::Redirect(Box::new(redirect.clone())),
+            TargetSettings::Respond(respond) => Target::Respond(FixedAnswer::new(respond)),
         };
-        let root = root(SiteRoot {
-            route: prefix.clone(),
-            path: folder.root.clone(),
-            index: folder.index.clone(),
-            clean_urls: folder.clean_urls,
-            listing: folder.listing,
-            fallback: folder.fallback.clone(),
-            built_in: welcome,
-            compress: folder.compress.clone(),
-            precompressed: folder.precompressed.clone(),
-            cache: CacheRules::new(&written.cache),
-            types: ContentTypes::new(&written.types),
-            downloads: Patterns::new(&folder.download),
-        })?;
-        routes.push(route(prefix, prefix, &written.rules, Target::Files(root)));
+        routes.push(route(prefix, prefix, &written.rules, target));
     }
     for (name, written) in &settings.resources {
         if let Some(collection) = collection(name) {
@@ -95,4 +80,27 @@ pub(crate) fn declared(
     let mut table = RouteTable::new(routes);
     table.identities = identities;
     Ok(table)
+}
+
+/// The folder of a route.
+fn site_root(
+    prefix: &str,
+    written: &RouteSettings,
+    folder: &FolderSettings,
+    built_in: bool,
+) -> SiteRoot {
+    SiteRoot {
+        route: prefix.to_owned(),
+        path: folder.root.clone(),
+        index: folder.index.clone(),
+        clean_urls: folder.clean_urls,
+        listing: folder.listing,
+        fallback: folder.fallback.clone(),
+        built_in,
+        compress: folder.compress.clone(),
+        precompressed: folder.precompressed.clone(),
+        cache: CacheRules::new(&written.cache),
+        types: ContentTypes::new(&written.types),
+        downloads: Patterns::new(&folder.download),
+    }
 }

@@ -13,6 +13,8 @@ use super::path::{Spelling, after_segments, encoded, spelling};
 use super::rules::RouteRules;
 use crate::file_cache::RootHandle;
 use crate::record::{RecordOwner, nearest};
+#[cfg(test)]
+use crate::settings::RoutePlace;
 use crate::settings::{Permission, RedirectSettings, ResourceSettings};
 use crate::storage::CollectionId;
 use crate::wire::Incoming;
@@ -23,8 +25,12 @@ const NEAR_BYTES_MAX: usize = 128;
 /// One route: where it leads, and the rules for every answer.
 #[derive(Debug)]
 pub(crate) struct Route {
-    /// `/`, or a decoded path without a slash at its end.
+    /// Its host, if it has one, and its path, as the settings write them.
     pub pattern: String,
+    /// The host whose requests it answers, in small letters; `None` is every host.
+    pub host: Option<String>,
+    /// `/`, or a decoded path without a slash at its end.
+    pub path: String,
     /// The number of its pattern, for metrics and the access log, if there was room for it.
     pub number: Option<usize>,
     /// Headers, error pages, delay, requests at a time.
@@ -34,22 +40,28 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// The URL of what the route has in any case: the page of its folder, or the beginning of its list.
-    pub(crate) fn own_url(&self) -> String {
-        match &self.target {
-            Target::Files(_) if self.pattern == "/" => "/".to_owned(),
-            Target::Files(_) => encoded(&self.pattern) + "/",
-            Target::Redirect(_) | Target::Respond(_) => encoded(&self.pattern),
+    /// The URL of what the route has in any case: the page of its folder, or the beginning of its list. `None` if its answer is
+    /// written in the settings, so that any answer is meant.
+    pub(crate) fn own_url(&self) -> Option<String> {
+        let path = match &self.target {
+            Target::Respond(_) => return None,
+            Target::Files(_) if self.path == "/" => "/".to_owned(),
+            Target::Files(_) => encoded(&self.path) + "/",
+            Target::Redirect(_) => encoded(&self.path),
             Target::Resource(target) => format!("{}?_limit=1", target.url),
-            Target::Batch | Target::Document(_) => self.pattern.clone(),
-        }
+            Target::Batch | Target::Document(_) => self.path.clone(),
+        };
+        Some(match &self.host {
+            Some(host) => format!("http://{host}{path}"),
+            None => path,
+        })
     }
 }
 
 impl Route {
     /// Whether a route that was found by its path, or by one below it, has this path.
     fn has(&self, decoded: &str) -> bool {
-        !matches!(self.target, Target::Document(_)) || self.pattern == decoded
+        !matches!(self.target, Target::Document(_)) || self.path == decoded
     }
 }
 
@@ -59,6 +71,8 @@ impl Route {
     pub(crate) fn plain(pattern: &str, target: Target) -> Self {
         Self {
             pattern: pattern.to_owned(),
+            host: RoutePlace::of(pattern).host.map(str::to_owned),
+            path: RoutePlace::of(pattern).path.to_owned(),
             number: Some(0),
             rules: RouteRules::default(),
             target,
@@ -160,13 +174,36 @@ pub(crate) enum Unrouted {
     Nowhere,
 }
 
+/// Folders, redirects and fixed answers.
+#[derive(Debug, Default)]
+struct FolderTable {
+    /// By path. Each has all paths below its own.
+    routes: FnvHashMap<String, Arc<Route>>,
+    /// The lengths of their paths, the longest first: a path is looked up at these only, however many there are.
+    lengths: BTreeSet<Reverse<usize>>,
+}
+
+impl FolderTable {
+    fn add(&mut self, route: Arc<Route>) {
+        self.lengths.insert(Reverse(route.path.len()));
+        self.routes.insert(route.path.clone(), route);
+    }
+
+    /// The routes that have a decoded path, the longest first.
+    fn candidates<'a>(&'a self, decoded: &'a str) -> impl Iterator<Item = &'a Arc<Route>> {
+        let at = |Reverse(length): &Reverse<usize>| above_or_at(decoded, *length);
+        let lengths = self.lengths.iter();
+        lengths.filter_map(move |length| self.routes.get(at(length)?))
+    }
+}
+
 /// Every route.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
-    /// Folders, redirects and fixed answers, by path. Each has all paths below its own.
-    folders: FnvHashMap<String, Arc<Route>>,
-    /// The lengths of their paths, the longest first: a path is looked up at these only, however many folders there are.
-    lengths: Vec<usize>,
+    /// Folders, redirects and fixed answers of every host.
+    folders: FolderTable,
+    /// Those of one host. They come before those of every host.
+    of_hosts: FnvHashMap<String, FolderTable>,
     /// Resources, by path. Each has its own path, those of one more segment, and the histories of its records.
     resources: FnvHashMap<String, Arc<Route>>,
     /// All routes.
@@ -178,21 +215,22 @@ pub(crate) struct RouteTable {
 impl RouteTable {
     /// A table of these routes.
     pub(crate) fn new(routes: impl IntoIterator<Item = Route>) -> Self {
-        let (mut table, mut lengths) = (Self::default(), BTreeSet::new());
+        let mut table = Self::default();
         for route in routes.into_iter().map(Arc::new) {
             table.all.push(Arc::clone(&route));
-            let pattern = route.pattern.clone();
             match route.target {
                 Target::Files(_) | Target::Redirect(_) | Target::Respond(_) => {
-                    lengths.insert(Reverse(pattern.len()));
-                    table.folders.insert(pattern, route);
+                    let folders = match route.host.clone() {
+                        Some(host) => table.of_hosts.entry(host).or_default(),
+                        None => &mut table.folders,
+                    };
+                    folders.add(route);
                 }
                 Target::Resource(_) | Target::Batch | Target::Document(_) => {
-                    drop(table.resources.insert(pattern, route));
+                    drop(table.resources.insert(route.path.clone(), route));
                 }
             }
         }
-        table.lengths = lengths.into_iter().map(|Reverse(length)| length).collect();
         table
     }
 
@@ -230,20 +268,27 @@ impl RouteTable {
         self.resources.get(pattern)
     }
 
-    /// Finds the route of a path, however it is spelt: a resource comes before a folder, and the longest prefix before others.
-    pub(crate) fn resolve(&self, path: &str) -> Result<Matched, Unrouted> {
+    /// Whether some routes answer the requests for one host only.
+    pub(crate) fn has_hosts(&self) -> bool {
+        !self.of_hosts.is_empty()
+    }
+
+    /// Finds the route of a path, however it is spelt, at a host: a resource comes before a folder, a route of the host before
+    /// one of every host, and the longest prefix before others.
+    pub(crate) fn resolve(&self, host: Option<&str>, path: &str) -> Result<Matched, Unrouted> {
         let decoded = match spelling(path) {
             Spelling::Direct(decoded) => decoded,
             Spelling::Detour(reference) => return Err(Unrouted::Elsewhere(reference)),
         };
-        let route = self.candidates(&decoded).next().ok_or(Unrouted::Nowhere)?;
-        let pattern = route.pattern.as_str();
-        let prefix_bytes = if pattern == "/" {
+        let route = self.candidates(host, &decoded).next();
+        let route = route.ok_or(Unrouted::Nowhere)?;
+        let prefix = route.path.as_str();
+        let prefix_bytes = if prefix == "/" {
             0
-        } else if path.starts_with(pattern) {
-            pattern.len()
+        } else if path.starts_with(prefix) {
+            prefix.len()
         } else {
-            after_segments(path, pattern.matches('/').count())
+            after_segments(path, prefix.matches('/').count())
         };
         Ok(Matched {
             route: Arc::clone(route),
@@ -251,8 +296,20 @@ impl RouteTable {
         })
     }
 
-    /// The routes that have a decoded path, the one that answers first.
-    fn candidates<'a>(&'a self, decoded: &'a str) -> impl Iterator<Item = &'a Arc<Route>> {
+    /// The routes of this host, however it is spelt.
+    fn of_host(&self, host: Option<&str>) -> Option<&FolderTable> {
+        let host = host.filter(|_| self.has_hosts())?;
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let known = self.of_hosts.get(host);
+        known.or_else(|| self.of_hosts.get(&host.to_ascii_lowercase()))
+    }
+
+    /// The routes that have a decoded path at a host, the one that answers first.
+    fn candidates<'a>(
+        &'a self,
+        host: Option<&str>,
+        decoded: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Route>> {
         let above = |path: &'a str| path.rsplit_once('/').map(|(above, _)| above);
         // A slash at the end means nothing to a resource.
         let path = decoded.strip_suffix('/').unwrap_or(decoded);
@@ -263,9 +320,10 @@ impl RouteTable {
         let paths = [Some(path), parent, of_record].into_iter().flatten();
         let resources = paths.filter_map(|path| self.resources.get(path));
         let resources = resources.filter(move |route| route.has(decoded));
-        let folders = self.lengths.iter();
-        let folders = folders.filter_map(|length| self.folders.get(above_or_at(decoded, *length)?));
-        resources.chain(folders)
+        let of_host = self.of_host(host).into_iter();
+        let of_host = of_host.flat_map(|folders| folders.candidates(decoded));
+        let folders = self.folders.candidates(decoded);
+        resources.chain(of_host).chain(folders)
     }
 
     /// The path of the resource that was probably meant by a path that leads nowhere, or below which it was.
@@ -288,11 +346,11 @@ impl RouteTable {
         Some(&route.pattern)
     }
 
-    /// The route that would have this path if the one that has it were not there.
-    pub(crate) fn runner_up(&self, path: &str) -> Option<&Arc<Route>> {
+    /// The route that would have this path at a host if the one that has it were not there.
+    pub(crate) fn runner_up(&self, host: Option<&str>, path: &str) -> Option<&Arc<Route>> {
         match spelling(path) {
             Spelling::Direct(decoded) => {
-                let second = self.candidates(&decoded).nth(1)?;
+                let second = self.candidates(host, &decoded).nth(1)?;
                 self.all.iter().find(|route| Arc::ptr_eq(route, second))
             }
             Spelling::Detour(_) => None,
@@ -326,7 +384,7 @@ mod tests {
 
     /// The pattern of a path's route, and the rest of the path.
     fn resolved(path: &str) -> (String, String) {
-        let matched = table().resolve(path).expect(path);
+        let matched = table().resolve(None, path).expect(path);
         let rest = matched.rest(path).to_owned();
         (matched.route.pattern.clone(), rest)
     }
@@ -369,7 +427,7 @@ mod tests {
             let expected = (pattern.to_owned(), rest.to_owned());
             assert_eq!(resolved(path), expected, "{path}");
         }
-        assert!(matches!(table().resolve("*"), Err(Unrouted::Nowhere)));
+        assert!(matches!(table().resolve(None, "*"), Err(Unrouted::Nowhere)));
     }
 
     #[test]
@@ -380,18 +438,59 @@ mod tests {
             let table = RouteTable::new(sites.map(|path| Route::plain(&path, root())));
             let last = format!("/site/{}", count - 1);
             assert_eq!(
-                table.resolve(&(last.clone() + "/x")).unwrap().route.pattern,
+                table
+                    .resolve(None, &(last.clone() + "/x"))
+                    .unwrap()
+                    .route
+                    .pattern,
                 last
             );
-            table.lengths.len()
+            table.folders.lengths.len()
         };
         assert_eq!((lookups(10), lookups(1_000)), (1, 3));
     }
 
     #[test]
+    fn the_routes_of_a_host_come_before_those_of_every_host() {
+        let places = [
+            "/",
+            "/app",
+            "example.org/",
+            "example.org/app/x",
+            "other.org/app",
+        ];
+        let root = || Target::Files(RootHandle::unused());
+        let routes = places.iter().map(|place| Route::plain(place, root()));
+        let books = ResourceTarget::new(CollectionId(0), "books", ResourceSettings::at("/books"));
+        let books = Route::plain("/books", Target::Resource(Box::new(books)));
+        let table = RouteTable::new(routes.chain([books]));
+        for (host, path, pattern) in [
+            (None, "/app", "/app"),
+            (Some("example.org"), "/", "example.org/"),
+            (Some("EXAMPLE.org."), "/app", "example.org/"),
+            (Some("example.org"), "/app/x/y", "example.org/app/x"),
+            (Some("example.org"), "/books/1", "/books"),
+            (Some("other.org"), "/app", "other.org/app"),
+            (Some("other.org"), "/apple", "/"),
+            (Some("www.example.org"), "/app/x", "/app"),
+            (Some(""), "/app", "/app"),
+        ] {
+            let matched = table.resolve(host, path).unwrap();
+            assert_eq!(matched.route.pattern, pattern, "{host:?} {path}");
+        }
+        let second = table.runner_up(Some("example.org"), "/app/x").unwrap();
+        assert_eq!(second.pattern, "example.org/");
+        let urls: Vec<_> = table.all().filter_map(Route::own_url).collect();
+        assert!(
+            urls.contains(&"http://example.org/app/x/".to_owned()),
+            "{urls:?}"
+        );
+    }
+
+    #[test]
     fn a_detour_leads_elsewhere_and_never_to_a_route() {
         for path in ["//slow", "/x/../slow", "/slow/%2e%2e/books", "/books//1"] {
-            let resolved = table().resolve(path);
+            let resolved = table().resolve(None, path);
             assert!(matches!(resolved, Err(Unrouted::Elsewhere(_))), "{path}");
         }
     }

@@ -123,7 +123,7 @@ impl RouteQuestions<'_> {
     /// The reason why a route can't be put in force: it answers with an error of the server, and did not before. It is asked again
     /// if it may only be slow, as on a machine that is busy.
     async fn fault(&self, route: &Route) -> Option<String> {
-        let url = route.own_url();
+        let url = route.own_url()?;
         let until = Instant::now() + self.patience;
         loop {
             let fault = self.next.own_fault(&url).await?;
