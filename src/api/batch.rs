@@ -371,6 +371,7 @@ async fn one(
     let batch = WriteBatch {
         dry_run: told.dry_run,
         key,
+        by: told.request.changed_by(),
         ..WriteBatch::all(vec![read.write?])
     };
     let found = match select(site.store.find_matching(batch), left).await {

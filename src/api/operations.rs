@@ -51,6 +51,7 @@ pub(super) async fn carry_out_all(
     let batch = WriteBatch {
         dry_run: dry_run || refused_before,
         key,
+        by: request.changed_by(),
         ..WriteBatch::all(tried)
     };
     let mark = store.mark().await?.to_owned();

@@ -155,6 +155,8 @@ struct PrintedHistory {
 struct PrintedChange {
     change: u64,
     at: String,
+    #[serde(default)]
+    by: Option<String>,
     record: Option<Value>,
 }
 
@@ -169,11 +171,18 @@ fn print_json(text: &[u8]) -> Exit {
 /// The changes with a line each.
 fn text(changes: &[PrintedChange]) -> String {
     let mut out = String::new();
-    for PrintedChange { change, at, record } in changes {
+    for PrintedChange {
+        change,
+        at,
+        by,
+        record,
+    } in changes
+    {
+        let by = by.as_ref().map_or(String::new(), |by| format!("{by}  "));
         // Writing into a String does not fail.
         let _infallible = match record {
-            Some(record) => writeln!(out, "{change}  {at}  {record}"),
-            None => writeln!(out, "{change}  {at}  deleted"),
+            Some(record) => writeln!(out, "{change}  {at}  {by}{record}"),
+            None => writeln!(out, "{change}  {at}  {by}deleted"),
         };
     }
     out

@@ -106,6 +106,7 @@ impl ChangesPage {
                 created_ms: seq * 1000,
                 json: Bytes::copy_from_slice(json.as_bytes()),
             },
+            by: None,
         });
         Self::new(changes.collect()).unwrap()
     }
@@ -322,6 +323,7 @@ mod tests {
                 created_ms,
                 json: Bytes::from_static(b"{}"),
             },
+            by: None,
         }
     }
 

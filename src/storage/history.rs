@@ -1,6 +1,7 @@
 //! The history of a record: what it was, as far as the journal and its snapshots reach. Pure.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -32,6 +33,8 @@ pub(crate) struct PastChange {
     pub(crate) at_ms: u64,
     /// The text of the record after it; `None` if it was deleted.
     pub(crate) json: Option<Bytes>,
+    /// The client that asked for it, if that is known.
+    pub(crate) by: Option<Arc<str>>,
 }
 
 impl RecordHistory {
@@ -65,18 +68,22 @@ impl RecordHistory {
                 out.push(b',');
             }
             let (seq, at) = (change.seq, moment_text(change.at_ms));
+            let by = change.by.as_deref().map_or(String::new(), |by| {
+                format!(",\"by\":{}", serde_json::Value::from(by))
+            });
             match &change.json {
                 Some(record) => {
                     let etag = serde_json::Value::from(Revision(seq).etag(&self.mark));
                     let head = format!(
-                        "{{\"change\":{seq},\"kind\":\"put\",\"at\":\"{at}\",\"etag\":{etag},\"record\":"
+                        "{{\"change\":{seq},\"kind\":\"put\",\"at\":\"{at}\"{by},\"etag\":{etag},\"record\":"
                     );
                     out.extend_from_slice(head.as_bytes());
                     out.extend_from_slice(record);
                     out.push(b'}');
                 }
                 None => out.extend_from_slice(
-                    format!("{{\"change\":{seq},\"kind\":\"delete\",\"at\":\"{at}\"}}").as_bytes(),
+                    format!("{{\"change\":{seq},\"kind\":\"delete\",\"at\":\"{at}\"{by}}}")
+                        .as_bytes(),
                 ),
             }
         }
@@ -159,6 +166,7 @@ impl KeptChanges {
             seq: change.seq,
             at_ms: change.at_ms,
             json,
+            by: change.by.clone(),
         })
     }
 
@@ -195,6 +203,7 @@ mod tests {
             collection: "books".to_owned(),
             key: b"dune".to_vec(),
             effect,
+            by: None,
         }
     }
 

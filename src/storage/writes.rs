@@ -35,6 +35,8 @@ pub(crate) struct WriteBatch {
     /// The name of the request. If it was carried out before, its answer is given again; otherwise the answer is kept with what
     /// it changes, so that one is never without the other. Only whole successes are kept.
     pub(crate) key: Option<RequestKey>,
+    /// The client that asks for it, if it had to show who it is. The journal tells it with each change.
+    pub(crate) by: Option<Arc<str>>,
     /// All its changes have this id, by which its sender finds them again; without one, an id of their own.
     pub(crate) origin: Option<MessageId>,
 }
@@ -47,6 +49,7 @@ impl WriteBatch {
             atomicity: Atomicity::All,
             dry_run: false,
             key: None,
+            by: None,
             origin: None,
         }
     }

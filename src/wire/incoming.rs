@@ -90,6 +90,12 @@ impl Incoming {
         self.link.known_client()?.identity.get()
     }
 
+    /// The name of its client, for what is kept of a change.
+    pub(crate) fn changed_by(&self) -> Option<Arc<str>> {
+        self.identity()
+            .map(|identity| identity.name.as_str().into())
+    }
+
     /// The address of the client: the one that a trusted proxy names, or that of the connection. `None` for a unix socket.
     pub(crate) fn client_address(&self) -> Option<IpAddr> {
         let named = self

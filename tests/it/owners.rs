@@ -1,10 +1,12 @@
 //! Records that belong to the client that made them.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::access::new_key;
 use crate::client::{self, Response};
-use crate::daemon::TestDaemon;
+use crate::daemon::{BINARY, TestDaemon};
 
 /// A daemon with notes that belong to who made them, and the secrets of two clients and of one that sees all.
 fn start() -> (TestDaemon, [String; 3]) {
@@ -221,4 +223,60 @@ fn where_reading_is_public_all_is_read_and_only_the_own_is_changed() {
     send(&daemon, &bob, "PATCH", "/posts/p", &json!({ "a": 1 })).expect(404);
     send(&daemon, &bob, "DELETE", "/posts/p", &none).expect(404);
     send(&daemon, &ann, "DELETE", "/posts/p", &none).expect(200);
+}
+
+#[test]
+fn the_history_and_the_journal_tell_who_changed_a_record() {
+    let (mut daemon, [ann, _, admin]) = start();
+    let none = Value::Null;
+    send(&daemon, &ann, "POST", "/notes", &json!({ "id": "n" })).expect(201);
+    send(
+        &daemon,
+        &admin,
+        "PATCH",
+        "/notes/n",
+        &json!({ "text": "x" }),
+    )
+    .expect(200);
+    client::post(daemon.public(), "/topics", &json!({ "id": "t" })).expect(201);
+    let batch = json!({ "ops": [{ "method": "DELETE", "path": "/notes/n" }] });
+    send(&daemon, &ann, "POST", "/_batch", &batch).expect(200);
+    let told = |history: &Value| {
+        let changes = history["changes"].as_array().unwrap().iter();
+        changes
+            .map(|change| change["by"].clone())
+            .collect::<Vec<_>>()
+    };
+    let by = [json!("key:ann"), json!("key:admin"), json!("key:ann")];
+    let history = send(&daemon, &admin, "GET", "/notes/n/_history", &none).expect(200);
+    assert_eq!(told(&history.json()), by);
+    let public = client::get(daemon.public(), "/topics/t/_history").json();
+    assert_eq!(told(&public), [Value::Null]);
+    // A kill, a recovery and the files alone tell the same.
+    daemon.kill9();
+    daemon.spawn();
+    daemon.wait_ready();
+    let history = send(&daemon, &admin, "GET", "/notes/n/_history", &none).expect(200);
+    assert_eq!(told(&history.json()), by);
+    daemon.kill9();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(BINARY);
+        let output = command
+            .arg("--config")
+            .arg(daemon.config())
+            .args(words)
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let history = run(&["history", "notes/n"]);
+    assert!(
+        history.contains("key:admin  {") && history.contains("key:ann  deleted"),
+        "{history}"
+    );
+    let journal = run(&["journal"]);
+    let with: Vec<_> = journal
+        .lines()
+        .filter(|line| line.contains("\"by\":\"key:"))
+        .collect();
+    assert_eq!((with.len(), journal.lines().count()), (3, 4), "{journal}");
 }

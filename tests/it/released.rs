@@ -98,7 +98,7 @@ fn raise_version(segment: &Path) {
     let mut head = [0; 44];
     file.read_exact_at(&mut head, 64).unwrap();
     assert_eq!(&head[..4], b"PRNF");
-    head[4] += 1;
+    head[4] = 3;
     let sum = crc32c::crc32c(&head[..40]).to_be_bytes();
     head[40..].copy_from_slice(&sum);
     file.write_all_at(&head, 64).unwrap();
@@ -134,12 +134,12 @@ fn a_newer_store_is_refused_with_both_versions_and_the_snapshot_to_go_back_to() 
     raise_version(&segment);
     let written = fs::read(&segment).unwrap();
     let daemon = start();
-    daemon.wait_for_log("has version 2, this program knows 1");
+    daemon.wait_for_log("has version 3, this program knows 2");
     let told = client::get(daemon.admin(), "/readyz/storage")
         .expect(503)
         .text();
     for part in [
-        "has version 2, this program knows 1; run the newer release that wrote it",
+        "has version 3, this program knows 2; run the newer release that wrote it",
         "or lose what was changed after change 2, which a snapshot has: perennial restore FOLDER --at 2 --into ANOTHER",
     ] {
         assert!(told.contains(part), "{told}");

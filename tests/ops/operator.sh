@@ -80,7 +80,7 @@ for path in sys.argv[1:]:
         file.seek(64)
         head = bytearray(file.read(48))
         if head[:4] == b"PRNF":
-            head[4] += 1
+            head[4] = 3
             head[40:44] = struct.pack(">I", crc32c(head[:40]))
             file.seek(64)
             file.write(head)
@@ -91,7 +91,7 @@ END
 check "go back: the store of a newer program" newer
 start_refused() {
     start "$WORK/journal-and-view"
-    has "has version 2, this program knows 1" curl --silent --max-time 10 "$ADMIN/readyz/storage"
+    has "has version 3, this program knows 2" curl --silent --max-time 10 "$ADMIN/readyz/storage"
 }
 check "go back: the program of before says that the store is newer" start_refused
 check "go back: the site is served, records are not" is 503 code "$SITE/books/emma"

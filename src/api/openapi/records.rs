@@ -29,6 +29,7 @@ impl DescribedResource<'_> {
                 "change": number,
                 "kind": { "enum": ["put", "delete"] },
                 "at": moment,
+                "by": { "type": "string", "description": "The client that changed it, if it had to show who it is" },
                 "etag": { "type": "string" },
                 "record": schema_ref(&self.id("part")),
             }),

@@ -284,6 +284,7 @@ impl ResourceRequest<'_> {
         let batch = WriteBatch {
             dry_run,
             key,
+            by: self.request.changed_by(),
             ..WriteBatch::all(vec![write])
         };
         let written = carry_out(&*self.site.store, self.request, batch).await??;

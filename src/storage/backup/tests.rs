@@ -44,6 +44,7 @@ fn change(seq: u64, random: &mut fastrand::Rng) -> JournalChange {
         } else {
             put
         },
+        by: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! A change of one record, and its bytes in the body of a frame. Pure.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::num::{as_u8, as_u16, as_u32, as_usize};
@@ -11,6 +13,8 @@ const CHANGE_BYTES: usize = 48;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const NUMBERS: u8 = 3;
+/// The bit of the kind that says that the name of a client follows. It is only in frames of version 2.
+const HAS_CLIENT: u8 = 0x80;
 
 /// One change of one record, with all that is needed to make it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub(crate) struct JournalChange {
     /// The record's id as a key.
     pub(crate) key: Vec<u8>,
     pub(crate) effect: JournalEffect,
+    /// The client that asked for it, if it had to show who it is: `key:ci`, `basic:ann`, or `jwt:` and the subject of its token.
+    pub(crate) by: Option<Arc<str>>,
 }
 
 impl JournalChange {
@@ -35,7 +41,8 @@ impl JournalChange {
             JournalEffect::Put { json, .. } => json.len(),
             JournalEffect::Delete | JournalEffect::Numbers { .. } => 0,
         };
-        CHANGE_BYTES + self.collection.len() + self.key.len() + json
+        let by = self.by.as_ref().map_or(0, |by| by.len() + 1);
+        CHANGE_BYTES + self.collection.len() + self.key.len() + json + by
     }
 }
 
@@ -65,7 +72,12 @@ pub(super) fn encode(out: &mut Vec<u8>, change: &JournalChange) {
         JournalEffect::Numbers { next } => (NUMBERS, *next, &[][..]),
     };
     let (name, key) = (change.collection.as_bytes(), change.key.as_slice());
-    out.push(kind);
+    let by = change.by.as_deref();
+    out.push(if by.is_some() {
+        kind | HAS_CLIENT
+    } else {
+        kind
+    });
     out.push(as_u8(name.len()));
     out.extend_from_slice(&as_u16(key.len()).to_be_bytes());
     out.extend_from_slice(&as_u32(json.len()).to_be_bytes());
@@ -76,6 +88,10 @@ pub(super) fn encode(out: &mut Vec<u8>, change: &JournalChange) {
     out.extend_from_slice(name);
     out.extend_from_slice(key);
     out.extend_from_slice(json);
+    if let Some(by) = by {
+        out.push(as_u8(by.len()));
+        out.extend_from_slice(by.as_bytes());
+    }
 }
 
 /// Reads fields one after the other.
@@ -118,7 +134,13 @@ pub(super) fn decode(body: &Bytes, cursor: &mut Cursor<'_>) -> Option<JournalCha
         .to_owned();
     let key = cursor.slice(key_bytes)?.to_vec();
     let json = cursor.slice(json_bytes)?;
-    let effect = match kind {
+    let by = if kind & HAS_CLIENT == 0 {
+        None
+    } else {
+        let bytes = usize::from(cursor.u8()?);
+        Some(std::str::from_utf8(cursor.slice(bytes)?).ok()?.into())
+    };
+    let effect = match kind & !HAS_CLIENT {
         PUT => JournalEffect::Put {
             created_ms: number,
             json: body.slice_ref(json),
@@ -134,5 +156,6 @@ pub(super) fn decode(body: &Bytes, cursor: &mut Cursor<'_>) -> Option<JournalCha
         collection,
         key,
         effect,
+        by,
     })
 }

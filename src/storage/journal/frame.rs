@@ -7,8 +7,11 @@ use crate::num::{as_u32, as_u64, as_usize};
 
 /// The first four bytes of a frame.
 pub(super) const MAGIC: [u8; 4] = *b"PRNF";
-/// The version of the format of frames.
-pub(crate) const FRAME_VERSION: u8 = 1;
+/// The newest version of the format of frames: it has the clients that asked for changes.
+pub(crate) const FRAME_VERSION: u8 = 2;
+/// The version of a frame without any. It is written where no client had to show who it is, so that the release of before can read
+/// it.
+const WITHOUT_CLIENTS: u8 = 1;
 /// The flag of a frame whose body is compressed by zstd.
 const COMPRESSED: u8 = 1;
 /// The flag of the last frame of a snapshot.
@@ -110,7 +113,13 @@ pub(super) fn encode(
     let seqs = || changes.iter().map(|change| change.seq);
     let mut head = Vec::with_capacity(HEAD_BYTES);
     head.extend_from_slice(&MAGIC);
-    head.extend_from_slice(&[FRAME_VERSION, flags, 0, 0]);
+    let has_clients = changes.iter().any(|change| change.by.is_some());
+    let version = if has_clients {
+        FRAME_VERSION
+    } else {
+        WITHOUT_CLIENTS
+    };
+    head.extend_from_slice(&[version, flags, 0, 0]);
     head.extend_from_slice(&as_u32(body.len()).to_be_bytes());
     head.extend_from_slice(&as_u32(changes.len()).to_be_bytes());
     head.extend_from_slice(&seqs().min().unwrap_or(0).to_be_bytes());
@@ -165,7 +174,7 @@ impl FrameInfo {
         if crc32c::crc32c(summed) != info.chain.0 || rest != [0; 4] {
             return Err(FrameFault::Head);
         }
-        if version != FRAME_VERSION {
+        if !(WITHOUT_CLIENTS..=FRAME_VERSION).contains(&version) {
             return Err(FrameFault::Version(version));
         }
         if info.body_bytes > BODY_BYTES_MAX || info.flags > COMPRESSED | LAST {
@@ -241,6 +250,7 @@ mod tests {
             collection: "books".to_owned(),
             key: b"dune".to_vec(),
             effect,
+            by: None,
         };
         let put = JournalEffect::Put {
             created_ms: 5,
@@ -273,6 +283,23 @@ mod tests {
             assert_eq!((info.first, info.last, info.chain), (8, 10, chain));
             assert_eq!(info.is_end(), kind == FrameKind::End);
             assert_eq!(frame.len() < 600, kind == FrameKind::Compressed);
+        }
+    }
+
+    #[test]
+    fn a_frame_with_clients_is_one_of_version_2_and_one_without_of_version_1() {
+        let mut with = changes();
+        with[1].by = Some("key:ci".into());
+        with[2].by = Some("x".repeat(255).as_str().into());
+        for (changes, version) in [(changes(), 1), (with, 2)] {
+            for kind in [FrameKind::Plain, FrameKind::Compressed] {
+                let mut frame = Vec::new();
+                encode(&mut frame, &changes, kind, Chain(4));
+                assert_eq!(frame[4], version);
+                assert_eq!(decode(&frame, Chain(4)), Ok(changes.clone()));
+                let bytes: usize = changes.iter().map(JournalChange::bytes).sum();
+                assert!(kind == FrameKind::Compressed || frame.len() == HEAD_BYTES + bytes);
+            }
         }
     }
 

@@ -139,6 +139,7 @@ impl<W: Write> StreamWriter<W> {
                     json: text,
                 }
             },
+            by: None,
         });
         self.write(FrameKind::End)?;
         self.out.flush()?;

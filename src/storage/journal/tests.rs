@@ -24,6 +24,7 @@ fn change(seq: u64, bytes: usize) -> JournalChange {
             created_ms: seq,
             json: vec![b'x'; bytes].into(),
         },
+        by: None,
     }
 }
 
@@ -157,7 +158,7 @@ fn a_frame_of_a_newer_version_is_an_error_and_no_damage() {
     let error = files.read::<JournalError>(0, |_| Ok(())).unwrap_err();
     let told = error.to_string();
     assert!(
-        told.contains("has version 2, this program knows 1"),
+        told.contains("has version 3, this program knows 2"),
         "{told}"
     );
 }

@@ -162,6 +162,7 @@ impl KnownChanges {
             collection,
             key: Vec::new(),
             effect: JournalEffect::Numbers { next },
+            by: None,
         };
         next.into_iter().map(change).collect()
     }

@@ -99,6 +99,7 @@ impl Writer {
         if !delivery.commit_to(self.holder.limits.now().flush_limit) {
             return Ok(None);
         }
+        staging.by.clone_from(&batch.by);
         let before = staging.checked.last_seq;
         let is_alone = batch.writes.len() == 1;
         let mut looks = 0;

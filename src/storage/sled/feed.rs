@@ -183,6 +183,7 @@ mod tests {
                     created_ms: at_ms,
                     json: "{}".into(),
                 },
+                by: None,
             };
             journal.prepare(&[change], false).unwrap();
             journal.append(seq, FrameSync::Synced).unwrap();

@@ -130,12 +130,16 @@ fn line(change: &JournalChange) -> serde_json::Value {
         JournalEffect::Delete => ("delete", 0),
         JournalEffect::Numbers { .. } => ("numbers", 0),
     };
-    serde_json::json!({
-        "change": change.seq,
-        "at_ms": change.at_ms,
-        "kind": kind,
-        "resource": change.collection,
-        "id": id,
-        "bytes": bytes,
-    })
+    let mut line = serde_json::Map::new();
+    let mut add = |name: &str, value: serde_json::Value| line.insert(name.to_owned(), value);
+    add("change", change.seq.into());
+    add("at_ms", change.at_ms.into());
+    add("kind", kind.into());
+    add("resource", change.collection.as_str().into());
+    add("id", id.into());
+    add("bytes", bytes.into());
+    if let Some(by) = &change.by {
+        add("by", by.as_ref().into());
+    }
+    line.into()
 }

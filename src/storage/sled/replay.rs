@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::AnswerMoves;
-use super::block_counts::KeyMoves;
 use super::checked::{Checked, LAST_SEQ_KEY, SCHEMA, SCHEMA_KEY, STORE_KEY, tally_key};
 use super::engine::{Engine, Group, Keyspace, OpenFault};
 use super::index_catalog::IndexCatalog;
@@ -15,7 +13,6 @@ use super::stored_record::Damaged;
 use crate::record::RecordId;
 use crate::storage::CollectionId;
 use crate::storage::journal::{JournalChange, JournalEffect, StoreId};
-use crate::supervision::Faults;
 
 /// The most bytes that are applied at once, and one change more.
 const GROUP_BYTES: usize = 1 << 20;
@@ -136,19 +133,10 @@ impl<'a> Replay<'a> {
         self.checked
             .tallies
             .resize_with(collections, Default::default);
+        let indexes = Arc::clone(&self.indexes);
         let mut staging = Staging {
-            group: Group::default(),
-            checked: self.checked.clone(),
-            faults: Faults::none(),
-            full: false,
-            engine: &*self.engine,
-            names: self.engine.collections(),
-            changes: Vec::new(),
             log_from: self.log_from,
-            now_ms: 0,
-            indexes: Arc::clone(&self.indexes),
-            moves: KeyMoves::default(),
-            answers: AnswerMoves::default(),
+            ..Staging::new(&*self.engine, self.checked.clone(), indexes)
         };
         for change in waiting {
             apply(&mut staging, change)?;

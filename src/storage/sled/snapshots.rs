@@ -44,6 +44,7 @@ pub(super) fn change(collection: &str, key: Vec<u8>, record: StoredRecord) -> Jo
             created_ms: record.created_ms,
             json: record.json,
         },
+        by: None,
     }
 }
 
@@ -62,6 +63,7 @@ pub(super) fn numbers(
         collection: name.clone(),
         key: Vec::new(),
         effect: JournalEffect::Numbers { next },
+        by: None,
     }))
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Staging<'a> {
     pub(super) moves: KeyMoves,
     /// The kept answers that come and go.
     pub(super) answers: AnswerMoves,
+    /// The client that asked for what is staged next, if it had to show who it is.
+    pub(super) by: Option<Arc<str>>,
 }
 
 /// A record that a command is about, as the group has it now.
@@ -70,6 +72,31 @@ impl Origin {
     pub(super) fn after_creation(mut self, target: &WriteTarget) -> Self {
         self.at_ms = time_of_change(self.at_ms, target.created_ms);
         self
+    }
+}
+
+impl<'a> Staging<'a> {
+    /// Nothing is staged yet.
+    pub(super) fn new(
+        engine: &'a dyn Engine,
+        checked: Checked,
+        indexes: Arc<IndexCatalog>,
+    ) -> Self {
+        Self {
+            group: Group::default(),
+            checked,
+            faults: Faults::none(),
+            full: false,
+            names: engine.collections(),
+            engine,
+            changes: Vec::new(),
+            log_from: 0,
+            now_ms: 0,
+            indexes,
+            moves: KeyMoves::default(),
+            answers: AnswerMoves::default(),
+            by: None,
+        }
     }
 }
 
@@ -229,6 +256,7 @@ impl Staging<'_> {
             collection: entry.collection,
             key,
             effect,
+            by: self.by.clone(),
         });
     }
 

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
-use super::answers::{AnswerMoves, AnswerOrder};
+use super::answers::AnswerOrder;
 use super::batch::WriteAnswer;
-use super::block_counts::KeyMoves;
 use super::checked::Checked;
 use super::commit::Committed;
 use super::deciding::Decided;
-use super::engine::{Group, Keyspace};
+use super::engine::Keyspace;
 use super::failing_disk;
 use super::holder::Holder;
 use super::index_declaring::DeclaredIndexes;
@@ -293,18 +292,14 @@ impl BlockingChild for Writer {
             self.follow_declaration(&open)?;
         }
         let stage = |writer: &Self| Staging {
-            group: Group::default(),
-            checked: writer.checked.clone(),
             faults: faults.clone(),
             full,
-            engine: &*open.engine,
-            names: open.engine.collections(),
-            changes: Vec::new(),
-            log_from: 0,
             now_ms: unix_ms(),
-            indexes: open.indexes.load_full(),
-            moves: KeyMoves::default(),
-            answers: AnswerMoves::default(),
+            ..Staging::new(
+                &*open.engine,
+                writer.checked.clone(),
+                open.indexes.load_full(),
+            )
         };
         let mut staging = stage(self);
         let mut answers = Vec::with_capacity(batch.len());

@@ -386,6 +386,7 @@ fn a_view_that_was_made_in_part_is_made_again() {
                 created_ms: 0,
                 json: record.json.clone(),
             },
+            by: None,
         });
         replay.add(changes.collect()).unwrap();
         drop(replay);
