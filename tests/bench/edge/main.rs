@@ -3,7 +3,7 @@
 //! Run it with `cargo bench --bench edge`; it needs wrk and nginx (Debian packages). Every server has one thread for requests.
 //! The figures are microseconds of CPU time of the server's processes for each request, from /proc, so that other load on the
 //! machine matters little. They are medians of `BENCH_ROUNDS` (3) rounds of `BENCH_SECONDS` (1) each, servers by turns.
-//! `cargo bench --bench edge -- --profile` tells where the time goes instead.
+//! `cargo bench --bench edge -- --profile` tells where the time goes instead, and `-- --rules` measures the rules of routes alone.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,6 +17,7 @@
 mod idle;
 #[path = "../profile.rs"]
 mod profile;
+mod rules;
 #[path = "../server.rs"]
 mod server;
 mod servers;
@@ -60,6 +61,10 @@ fn main() {
         _ => {}
     }
     let folder = tempfile::tempdir().unwrap();
+    if let [_, "--rules"] = words.as_slice() {
+        servers::write_site(folder.path());
+        return rules::measure(folder.path());
+    }
     let (servers, record) = servers::start(folder.path());
     let mut pages = pages(&record);
     if let [_, "--profile", wanted @ ..] = words.as_slice() {
@@ -80,6 +85,7 @@ fn main() {
     }
     drop(servers);
     idle::measure(folder.path());
+    rules::measure(folder.path());
 }
 
 /// The pages that are measured.
@@ -223,6 +229,11 @@ fn median(figures: &[Figures]) -> Figures {
 
 /// Runs wrk against one server, and reads the CPU time that the server used.
 fn measure(server: &Server, path: &str, new: bool) -> Figures {
+    measure_as(server, path, new, "")
+}
+
+/// The same with the credentials of a client, if they are not empty.
+fn measure_as(server: &Server, path: &str, new: bool, credentials: &str) -> Figures {
     let url = format!("http://127.0.0.1:{}{path}", server.port);
     let seconds = format!("-d{}s", number("BENCH_SECONDS", 1));
     let connections = format!("-c{CONNECTIONS}");
@@ -230,6 +241,9 @@ fn measure(server: &Server, path: &str, new: bool) -> Figures {
     wrk.args(["-t1", &connections, &seconds]);
     if new {
         wrk.args(["-H", "Connection: close"]);
+    }
+    if !credentials.is_empty() {
+        wrk.args(["-H", &format!("Authorization: {credentials}")]);
     }
     let before = server.cpu_seconds();
     let output = wrk.arg(&url).output().expect("wrk runs");

@@ -3,14 +3,14 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpResponse, HttpServer};
 
 use super::server::{Server, free_port, pinned};
 
-const PERENNIAL: &str = env!("CARGO_BIN_EXE_perennial");
+pub(crate) const PERENNIAL: &str = env!("CARGO_BIN_EXE_perennial");
 const RECORD: &str =
     r#"{"title":"The Left Hand of Darkness","author":"Ursula K. Le Guin","year":1969}"#;
 /// The names and sizes of the pages.
@@ -19,11 +19,7 @@ const PAGES: [(&str, usize); 3] = [("1k", 1024), ("100k", 100 * 1024), ("3m", 3_
 /// Starts perennial and nginx, each without and with an access log, and actix-web. Also returns the path of a record that
 /// all of them serve.
 pub(crate) fn start(folder: &Path) -> (Vec<Server>, String) {
-    let site = folder.join("site");
-    fs::create_dir_all(site.join("books")).unwrap();
-    for (name, bytes) in PAGES {
-        fs::write(site.join(format!("{name}.html")), vec![b'x'; bytes]).unwrap();
-    }
+    let site = write_site(folder);
     let plain = perennial("perennial", folder, "");
     let logs = folder.join("logs").display().to_string();
     let logged = format!("[logging]\naccess = true\nfile = {{ dir = '{logs}' }}\n");
@@ -41,6 +37,16 @@ pub(crate) fn start(folder: &Path) -> (Vec<Server>, String) {
     hello.args(["--hello", &port.to_string(), &site.display().to_string()]);
     servers.push(Server::start("bare actix-web", port, hello));
     (servers, location)
+}
+
+/// Writes the pages, and returns their folder.
+pub(crate) fn write_site(folder: &Path) -> PathBuf {
+    let site = folder.join("site");
+    fs::create_dir_all(site.join("books")).unwrap();
+    for (name, bytes) in PAGES {
+        fs::write(site.join(format!("{name}.html")), vec![b'x'; bytes]).unwrap();
+    }
+    site
 }
 
 /// Starts perennial with one handler.
@@ -91,10 +97,20 @@ fn nginx(folder: &Path) -> [Server; 2] {
 
 /// Creates a record; returns its path.
 fn post(port: u16, path: &str, body: &str) -> String {
+    post_as(port, path, body, "")
+}
+
+/// The same with the credentials of a client, if they are not empty.
+pub(crate) fn post_as(port: u16, path: &str, body: &str, credentials: &str) -> String {
+    let authorization = if credentials.is_empty() {
+        String::new()
+    } else {
+        format!("authorization: {credentials}\r\n")
+    };
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let length = body.len();
     let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{authorization}\r\n{body}"
     );
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
