@@ -14,6 +14,7 @@
 //! 6. `openapi`: what describes the API, made of the settings: the `OpenAPI` document, JSON Schemas, `TypeScript` types.
 //! 7. `explain`: the same decisions for a request that is only asked about, in words.
 
+mod accepted;
 mod answer;
 mod batch;
 mod conditional;

@@ -46,6 +46,7 @@ mod table;
 mod waiting;
 
 pub(crate) use cache_rules::{CacheRules, Patterns};
+pub(crate) use compressor::compress_quickly;
 pub(crate) use containment::PathRefusal;
 pub(crate) use content_type::ContentTypes;
 pub(crate) use encodings::CodingState;

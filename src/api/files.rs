@@ -1,8 +1,7 @@
-//! Answers requests for files: `quick` from memory, `slow` by asking the file cache. `accepted` chooses the coding of a file, `range`
+//! Answers requests for files: `quick` from memory, `slow` by asking the file cache. `range`
 //! reads which of its bytes are wanted, `partial` sends them, `fallback` is about files that are not there, and `listing`
 //! shows folders.
 
-mod accepted;
 mod fallback;
 mod listing;
 mod partial;
@@ -15,6 +14,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::accepted::{AcceptedCodings, Choice};
 use super::answer::{Answered, redirect, set};
 use super::conditional;
 use super::routes::Matched;
@@ -26,7 +26,6 @@ use crate::settings::ContentCoding;
 use crate::wire::{
     Code, DiskBody, DiskStep, Incoming, Problem, Response, Socket, content_body, options,
 };
-use accepted::{AcceptedCodings, Choice};
 pub(super) use fallback::is_page;
 use fallback::{fallback, varied};
 pub(super) use listing::listed;

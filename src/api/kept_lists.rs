@@ -5,20 +5,25 @@
 
 use std::collections::HashMap;
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::{self, HeaderMap, HeaderName};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::accepted::{AcceptedCodings, Choice};
 use super::answer::{Answered, set};
 use super::conditional;
 use super::resource::json;
+use crate::file_cache::{CodingState, compress_quickly};
+use crate::settings::ContentCoding;
 use crate::wire::{ConnectionCounters, count};
 
 /// The bytes that a kept answer counts for beside its texts.
 const ANSWER_OVERHEAD_BYTES: usize = 512;
+/// A shorter list is sent as it is: it fits into one packet either way.
+const BODY_BYTES_MIN: usize = 1024;
 /// An answer that takes more than the room divided by this is not kept.
 const ANSWER_SHARE: usize = 16;
 
@@ -33,12 +38,62 @@ pub(super) struct ListAnswer {
     pub(super) fields: Vec<(HeaderName, Bytes)>,
     /// Whether it has fewer records than were asked for, although there are more.
     pub(super) is_cut: bool,
+    /// The compressed body in each coding that the resource allows, once a client has asked for it; `None` in it if the body would
+    /// not be much shorter.
+    pub(super) encoded: Vec<(ContentCoding, OnceLock<Option<Bytes>>)>,
 }
 
 impl ListAnswer {
+    /// The coding that a client with these header fields likes best, if it has to be made.
+    pub(super) fn unmade(&self, headers: &HeaderMap) -> Option<ContentCoding> {
+        match self.choose(headers) {
+            Choice::Make(coding) => Some(coding),
+            Choice::Plain | Choice::Encoded(_) | Choice::Refused => None,
+        }
+    }
+
+    /// Makes a coding.
+    pub(super) fn make(&self, coding: ContentCoding) {
+        if let Some(place) = self.encoded(coding) {
+            place.get_or_init(|| compress_quickly(coding, &self.body));
+        }
+    }
+
+    fn encoded(&self, coding: ContentCoding) -> Option<&OnceLock<Option<Bytes>>> {
+        let mut all = self.encoded.iter();
+        all.find(|(of, _)| *of == coding).map(|(_, place)| place)
+    }
+
+    fn choose(&self, headers: &HeaderMap) -> Choice {
+        if self.encoded.is_empty() || self.body.len() < BODY_BYTES_MIN {
+            return Choice::Plain;
+        }
+        let state = |coding| match self.encoded(coding).map(OnceLock::get) {
+            Some(None) => CodingState::Unmade,
+            Some(Some(Some(_))) => CodingState::Ready,
+            Some(Some(None)) | None => CodingState::Absent,
+        };
+        AcceptedCodings::of(headers).choose(state, true)
+    }
+
     /// The answer to a request with these header fields.
     pub(super) fn response(&self, headers: &HeaderMap) -> Answered {
-        let whole = || json(StatusCode::OK, self.body.clone());
+        let encoded = match self.choose(headers) {
+            Choice::Encoded(coding) => {
+                let made = self.encoded(coding).and_then(OnceLock::get);
+                made.cloned().flatten().map(|body| (coding, body))
+            }
+            // Who takes no coding that there is gets it as it is.
+            Choice::Plain | Choice::Make(_) | Choice::Refused => None,
+        };
+        let whole = || match &encoded {
+            Some((coding, body)) => {
+                let mut response = json(StatusCode::OK, body.clone());
+                set(&mut response, header::CONTENT_ENCODING, coding.name());
+                response
+            }
+            None => json(StatusCode::OK, self.body.clone()),
+        };
         let mut response = conditional::answer(headers, self.etag.clone(), None, whole)?;
         for (name, value) in &self.fields {
             set(&mut response, name.clone(), value.clone());
@@ -48,7 +103,9 @@ impl ListAnswer {
 
     fn bytes(&self) -> usize {
         let fields = self.fields.iter().map(|(_, value)| value.len());
-        ANSWER_OVERHEAD_BYTES + self.body.len() + self.etag.len() + fields.sum::<usize>()
+        // What is compressed later counts from the beginning.
+        let bodies = self.body.len() * (1 + self.encoded.len());
+        ANSWER_OVERHEAD_BYTES + bodies + self.etag.len() + fields.sum::<usize>()
     }
 }
 
@@ -151,6 +208,7 @@ mod tests {
             body: vec![b' '; bytes - ANSWER_OVERHEAD_BYTES - 2].into(),
             fields: Vec::new(),
             is_cut: false,
+            encoded: Vec::new(),
         })
     }
 

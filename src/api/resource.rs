@@ -30,7 +30,7 @@ use super::routes::{Matched, ResourceTarget, RouteRules, segment};
 use super::site::Site;
 use crate::record::{Record, RecordId, RecordOwner};
 use crate::settings::{Permission, ResourceSettings};
-use crate::wire::{Incoming, Response, options};
+use crate::wire::{Incoming, Response, count, options};
 pub(super) use change::{ChangeBody, is_json, max_affected, request_key};
 pub(super) use collection::{METHODS as METHODS_OF_LIST, list_answer, list_etag};
 pub(super) use dialect::{BodyOf, JSON, JSON_PATCH, media_type, must_be_utf_8, without_mark};
@@ -174,11 +174,13 @@ pub(super) async fn answer(
     match wish {
         ResourceWish::Methods(methods) => Ok(*methods),
         ResourceWish::List(query, shape) => {
-            // A request that had to wait for its turn was not looked at by `quick`.
-            let waited = matched.route.rules.waits();
-            let again = || collection::again(site, target, request.rules, request.request);
-            if let Some(response) = waited.then(again).flatten() {
-                return Ok(response);
+            // A request that had to wait for its turn was not looked at by `quick`, which leaves others that are to be compressed.
+            if request.rules.waits() || !target.settings.compress.is_empty() {
+                let kept = collection::kept(site, target, request.rules, request.request);
+                if let Some(kept) = kept {
+                    count(&site.counters.lists_again);
+                    return request.give(kept).await;
+                }
             }
             request.list(*query, &shape).await
         }

@@ -295,6 +295,8 @@ pub(crate) const KEYS: &[Key] = &[
         "Where it is served; without it, / and its name"),
     optional("resource.*.access", LIVE, Kind::Access, r#""public""#,
         "Who may read and write: \"public\" is everybody who can connect, [\"key:ci\"] is clients that show the secret of [auth.keys.ci], [\"basic:ann\"] the user of [auth.users.ann] by name and password, [\"jwt:editor\"] a token of [auth.jwt] with that role (key:*, basic:* and jwt:* are any of them), and { read = \"public\", write = [\"key:ci\"] } tells the two apart. Must be written if other machines can connect"),
+    key("resource.*.compress", LIVE, CODINGS, "[]",
+        "The codings in which a list of 1 KiB or more is compressed for clients that take it, such as [\"zstd\", \"gzip\"]; the shorter answer costs time, but for a list that is given again. Leave it out where a list has a secret beside what others write: its length tells of it"),
     optional("resource.*.owner", LIVE, MEMBER, r#""owner""#,
         "The field with the name of the client that made a record, such as key:ci, basic:ann, or jwt: and the subject of a token: the server writes it, and who has to show who it is reads and changes its own records alone. Where reading is public, all are read"),
     optional("resource.*.owner_except", LIVE, CLIENTS, r#"["key:admin", "jwt:admin"]"#,

@@ -249,6 +249,8 @@ pub struct ResourceSettings {
     pub accept: Vec<String>,
     /// Whether `DELETE` on the whole resource takes an example.
     pub delete_matching: bool,
+    /// The codings in which lists are compressed.
+    pub compress: Vec<ContentCoding>,
     /// The field that has the name of the client to whom a record belongs.
     pub owner: Option<String>,
     /// The clients that see and change all records all the same.

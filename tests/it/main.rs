@@ -24,6 +24,7 @@ mod call;
 mod chaos;
 mod check;
 mod client;
+mod compressed_lists;
 mod cors;
 mod crowd;
 mod cut_off;

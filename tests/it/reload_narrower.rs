@@ -379,7 +379,7 @@ const NOT_NARROWER: [&str; 6] = [
     "zzzzzzzz",
 ];
 /// Keys of a resource that say nothing about its stored records, or whose parts have rows. Another kind of ids has tests of its own.
-const OF_RESOURCES: [&str; 19] = [
+const OF_RESOURCES: [&str; 20] = [
     "path",
     "access",
     "id",
@@ -392,6 +392,7 @@ const OF_RESOURCES: [&str; 19] = [
     "upsert",
     "delete_matching",
     "headers",
+    "compress",
     "cors",
     "delay",
     "methods",

@@ -91,6 +91,7 @@ impl<'a> AskedRecords<'a> {
             if !is_read {
                 told.add("found by", self.plan(query));
             }
+            self.codings(told);
         }
         let by = match &wanted {
             ResourceWish::List(..) | ResourceWish::Item(..) => {
@@ -118,6 +119,19 @@ impl<'a> AskedRecords<'a> {
         told.add("answered by", by);
         if let ResourceWish::Write(_) = wanted {
             self.limits(told);
+        }
+    }
+
+    /// Tells in which codings a list is compressed.
+    fn codings(&self, told: &mut Explanation) {
+        let codings = self.target.settings.compress.iter();
+        let codings: Vec<_> = codings.map(|coding| coding.name()).collect();
+        if !codings.is_empty() && self.method().is_safe() {
+            let codings = codings.join(" or ");
+            told.add(
+                "content",
+                format!("for a client that takes {codings}: compressed"),
+            );
         }
     }
 

@@ -1,7 +1,7 @@
 //! A resource as a whole: the list.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::http::header::{self, HeaderName};
 use bytes::Bytes;
@@ -19,6 +19,8 @@ use crate::settings::Permission;
 use crate::storage::{ListPage, StoreError};
 use crate::wire::{Incoming, Response, count};
 
+/// The longest list that is compressed on the event loop, in bytes: it takes less than a millisecond.
+const COMPRESSED_HERE_MAX: usize = 64 << 10;
 /// The methods that are allowed on a resource as a whole.
 pub(crate) const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 
@@ -69,11 +71,12 @@ impl ResourceRequest<'_> {
             list_etag(&page, self.site.store.mark().await?)
         };
         let mut answer = list_answer(&page, etag);
-        if owner.is_some() {
-            // A browser keeps the list of one client apart from that of another one.
-            let by = Bytes::from_static(b"Prefer, Authorization");
-            answer.fields.push((header::VARY, by));
-        }
+        let codings = self.target.settings.compress.iter();
+        answer.encoded = codings.map(|coding| (*coding, OnceLock::new())).collect();
+        let varies = varies(owner.is_some(), !answer.encoded.is_empty());
+        answer
+            .fields
+            .push((header::VARY, Bytes::from_static(varies.as_bytes())));
         answer.is_cut = query.is_cut(page.records.len(), page.more);
         if let Some(links) = links {
             answer.fields.push((header::LINK, links.into()));
@@ -94,6 +97,21 @@ impl ResourceRequest<'_> {
             let key = key(self.site, self.target, self.rules, self.request);
             let kept = Arc::clone(&answer);
             self.site.lists.keep(key, kept, &self.site.counters);
+        }
+        self.give(answer).await
+    }
+
+    /// Answers with a list that is new or was kept, compressed if the client takes it.
+    pub(super) async fn give(&self, answer: Arc<ListAnswer>) -> Answered {
+        if let Some(coding) = answer.unmade(self.request.headers()) {
+            if answer.body.len() <= COMPRESSED_HERE_MAX {
+                answer.make(coding);
+            } else {
+                let made = Arc::clone(&answer);
+                let made = tokio::task::spawn_blocking(move || made.make(coding));
+                // If it has panicked, the hook has told, and the list is sent as it is.
+                drop(made.await);
+            }
         }
         given(self.site, self.request, &answer)
     }
@@ -125,6 +143,16 @@ impl ResourceRequest<'_> {
     }
 }
 
+/// The header fields by which a list varies. A browser keeps the list of one client apart from that of another one.
+fn varies(by_client: bool, by_coding: bool) -> &'static str {
+    match (by_client, by_coding) {
+        (false, false) => "Prefer",
+        (true, false) => "Prefer, Authorization",
+        (false, true) => "Prefer, Accept-Encoding",
+        (true, true) => "Prefer, Accept-Encoding, Authorization",
+    }
+}
+
 /// The entity tag of a page from the store of this mark.
 pub(crate) fn list_etag(page: &ListPage, mark: &str) -> String {
     format!("W/{}", etag(Revision(page.seq), mark))
@@ -132,10 +160,7 @@ pub(crate) fn list_etag(page: &ListPage, mark: &str) -> String {
 
 /// The answer with a page of a list, without links.
 pub(crate) fn list_answer(page: &ListPage, etag: String) -> ListAnswer {
-    let mut fields = vec![
-        (header::VARY, Bytes::from_static(b"Prefer")),
-        (header::CACHE_CONTROL, Bytes::from_static(b"no-cache")),
-    ];
+    let mut fields = vec![(header::CACHE_CONTROL, Bytes::from_static(b"no-cache"))];
     if let Some(total) = page.total {
         let name = HeaderName::from_static("x-total-count");
         fields.push((name, total.to_string().into()));
@@ -146,26 +171,43 @@ pub(crate) fn list_answer(page: &ListPage, etag: String) -> ListAnswer {
         body: array(&page.records).into(),
         fields,
         is_cut: false,
+        encoded: Vec::new(),
     }
 }
 
-/// The answer to a GET or HEAD of a list that was answered before, if it is kept and no record has changed since.
+/// The answer to a GET or HEAD of a list that was answered before, if it is kept and no record has changed since. One that has to
+/// be compressed first, which takes long, is left out.
 pub(super) fn again(
     site: &Site,
     target: &ResourceTarget,
     rules: &RouteRules,
     request: &Incoming,
 ) -> Option<Response> {
+    let answer = kept(site, target, rules, request)?;
+    match answer.unmade(request.headers()) {
+        Some(_) if answer.body.len() > COMPRESSED_HERE_MAX => return None,
+        Some(coding) => answer.make(coding),
+        None => {}
+    }
+    let response = given(site, request, &answer).ok()?;
+    count(&site.counters.lists_again);
+    Some(response)
+}
+
+/// The answer that is kept for a list, if no record has changed since.
+pub(super) fn kept(
+    site: &Site,
+    target: &ResourceTarget,
+    rules: &RouteRules,
+    request: &Incoming,
+) -> Option<Arc<ListAnswer>> {
     if !site.lists.is_on() {
         return None;
     }
     must_take_json(request.headers()).ok()?;
     let seq = site.store.changed(target.collection)?;
     let key = key(site, target, rules, request);
-    let answer = site.lists.get(&key, seq, &site.counters)?;
-    let response = given(site, request, &answer).ok()?;
-    count(&site.counters.lists_again);
-    Some(response)
+    site.lists.get(&key, seq, &site.counters)
 }
 
 /// The text that tells a list from all others of an edition of the settings: all that its answer depends on, besides the records

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -106,6 +107,9 @@ impl Rate {
         }
     }
 }
+
+/// The bytes of the header that tells what is left.
+const LEFT_BYTES: usize = 40;
 
 impl RateLimit {
     /// The rate of the settings. No client has sent anything.
@@ -224,8 +228,16 @@ impl RateLimit {
         let RateLeft {
             requests, seconds, ..
         } = left;
-        let word = self.written.per.word();
-        let left = HeaderValue::from_str(&format!("\"{word}\";r={requests};t={seconds}"));
+        // Written by hand, since every answer has it.
+        let mut text = Vec::with_capacity(LEFT_BYTES);
+        let mut digits = itoa::Buffer::new();
+        text.extend_from_slice(b"\"");
+        text.extend_from_slice(self.written.per.word().as_bytes());
+        text.extend_from_slice(b"\";r=");
+        text.extend_from_slice(digits.format(requests).as_bytes());
+        text.extend_from_slice(b";t=");
+        text.extend_from_slice(digits.format(seconds).as_bytes());
+        let left = HeaderValue::from_maybe_shared(Bytes::from(text));
         if let (Ok(left), Some(policy)) = (left, &self.policy) {
             headers.insert(RATE_LIMIT, left);
             headers.insert(RATE_LIMIT_POLICY, policy.clone());

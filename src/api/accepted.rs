@@ -1,4 +1,4 @@
-//! Chooses the coding of a file by `Accept-Encoding` (RFC 9110 section 12.5.3). Pure.
+//! Chooses the coding of a file or a list by `Accept-Encoding` (RFC 9110 section 12.5.3). Pure.
 
 use actix_web::http::header::{self, HeaderMap};
 
@@ -11,25 +11,25 @@ use crate::wire::weight;
 pub(super) struct AcceptedCodings {
     /// In the order of [`ContentCoding::ALL`]; 0 is "not acceptable".
     weights: [u16; ContentCoding::ALL.len()],
-    /// The weight of the file as it is; `None` if the client has not said any: then every coding that it takes is better.
+    /// The weight of the content as it is; `None` if the client has not said any: then every coding that it takes is better.
     plain: Option<u16>,
 }
 
-/// The form in which a client gets a file.
+/// The form in which a client gets a file or a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// The file as it is.
+    /// As it is.
     Plain,
-    /// The file in this coding, which is there.
+    /// In this coding, which is there.
     Encoded(ContentCoding),
-    /// The file in this coding, which has to be made first.
+    /// In this coding, which has to be made first.
     Make(ContentCoding),
-    /// Nothing: there is no coding that the client takes, and it refuses the file as it is.
+    /// Nothing: there is no coding that the client takes, and it refuses the content as it is.
     Refused,
 }
 
 impl AcceptedCodings {
-    /// Reads the field. Without it a client gets the file as it is.
+    /// Reads the field. Without it a client gets the content as it is.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut named = [None; ContentCoding::ALL.len()];
         let (mut plain, mut others) = (None, None);
@@ -60,12 +60,12 @@ impl AcceptedCodings {
         found.map_or(0, |(_, weight)| weight)
     }
 
-    /// Whether the client takes the file as it is.
+    /// Whether the client takes the content as it is.
     pub(super) fn takes_plain(&self) -> bool {
         self.plain != Some(0)
     }
 
-    /// The coding that the client likes best of those in which the file can be had. One that has to be made is chosen only if
+    /// The coding that the client likes best of those that there are. One that has to be made is chosen only if
     /// somebody makes it.
     pub(super) fn choose(
         &self,
