@@ -128,6 +128,8 @@ fn tcp(host: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
 pub(crate) struct Client {
     stream: BufReader<Socket>,
     host: String,
+    /// The lines of the head that each request has.
+    always: String,
 }
 
 impl Client {
@@ -141,6 +143,7 @@ impl Client {
         Ok(Self {
             stream: BufReader::new(Socket::Tcp(stream)),
             host: host.to_string(),
+            always: String::new(),
         })
     }
 
@@ -153,6 +156,7 @@ impl Client {
         Ok(Self {
             stream: BufReader::new(Socket::Tls(Box::new(stream))),
             host: host.to_string(),
+            always: String::new(),
         })
     }
 
@@ -173,7 +177,16 @@ impl Client {
         Ok(Self {
             stream: BufReader::new(Socket::Unix(stream)),
             host: "localhost".to_owned(),
+            always: String::new(),
         })
+    }
+
+    /// Sends these header fields with each request from here on.
+    pub(crate) fn always_send(&mut self, headers: &[(&'static str, String)]) {
+        let lines = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"));
+        self.always = lines.collect();
     }
 
     pub(crate) fn get(&mut self, path: &str) -> io::Result<Response> {
@@ -197,7 +210,8 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> io::Result<Response> {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.host);
+        let (host, always) = (&self.host, &self.always);
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n{always}");
         for (name, value) in headers {
             head.extend([name, ": ", value, "\r\n"]);
         }

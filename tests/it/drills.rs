@@ -67,6 +67,13 @@ fn panics_of_each_child_under_load_fail_no_request() {
 
 #[test]
 #[ignore = "takes minutes: .ci/run runs it"]
+fn panics_of_each_child_fail_no_request_over_tls_with_a_key_a_rate_and_compression() {
+    let panics = count("DRILL_PANICS", 1000) / 2;
+    faults::drill_with_rules(Mix::large(), panics);
+}
+
+#[test]
+#[ignore = "takes minutes: .ci/run runs it"]
 fn panics_back_to_back_are_answered_with_problems_and_lose_no_write() {
     let panics = count("DRILL_PANICS", 1000);
     faults::drill_all(Mix::large(), panics, Pace::BackToBack);

@@ -1,15 +1,18 @@
 //! The panic drill: children panic under load, and no request fails. Here is its small version; `drills` has the large one.
 
 use std::fs;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::access::new_key;
 use crate::chaos::{CHILDREN, Chaos, RESTART, UNLIMITED_RESTARTS, family, leaves};
 use crate::client::{self, Client};
 use crate::daemon::{TestDaemon, metric, node, restarts};
 use crate::load::{self, Acked, Mix, Outcome, Promise, Traffic};
+use crate::tls;
 use crate::varied_traffic::{self, VariedTraffic};
 
 /// When the next panic is ordered.
@@ -208,6 +211,63 @@ fn print_table(rows: &[Row], rest: &Outcome, pace: Pace) {
 #[test]
 fn twenty_panics_of_each_child_fail_no_request() {
     drill_all(Mix::small(), 20, Pace::AfterAnswers);
+}
+
+/// Drills each child while every client speaks TLS, shows a key, is counted, and gets compressed answers. No request fails.
+pub(crate) fn drill_with_rules(mix: Mix, panics: u64) {
+    let (secret, key) = new_key(&["ci"]);
+    let mut daemon = tls::prepare(&format!("{UNLIMITED_RESTARTS}{key}"));
+    let rate = "rate = { requests = 1000000, per = \"key\" }\n";
+    let text = fs::read_to_string(daemon.config()).unwrap();
+    let text = text.replace(
+        "[resource.books]\n",
+        &format!("access = [\"key:ci\"]\n{rate}\n[resource.books]\naccess = {{ read = \"public\", write = [\"key:*\"] }}\ncompress = [\"gzip\"]\n{rate}"),
+    );
+    fs::write(daemon.config(), text).unwrap();
+    fs::write(daemon.site("index.html"), "a page ".repeat(1_000)).unwrap();
+    daemon.restart();
+    let target = (daemon.tls(), Arc::new(tls::config(&daemon, &["cert.pem"])));
+    let headers = vec![
+        ("authorization", format!("Bearer {secret}")),
+        ("accept-encoding", "gzip".to_owned()),
+    ];
+    let traffic = Traffic::start_with(daemon.public(), Some(target), mix.sending(headers));
+    let mut chaos = Chaos::new(daemon.admin());
+    let mut rows = Vec::new();
+    for child in CHILDREN {
+        rows.push(drill(
+            &daemon,
+            &mut chaos,
+            &traffic,
+            child,
+            panics,
+            Pace::AfterAnswers,
+        ));
+    }
+    let rest = traffic.stop();
+    print_table(&rows, &rest, Pace::AfterAnswers);
+    let mut all = rest;
+    for row in &mut rows {
+        all.add(std::mem::take(&mut row.seen));
+    }
+    println!("acknowledged writes: {}", all.acked.len());
+    load::assert_kept(&all.acked, &load::tokens(daemon.public()));
+    load::assert_unchanged(daemon.public(), &all.acked);
+    assert!(!all.acked.is_empty(), "nothing was written");
+    assert_eq!(all.failed, 0, "failed requests: {:#?}", all.failures);
+    assert_eq!(all.closed, 0, "connections that the server closed");
+    assert_eq!(
+        chaos.failures,
+        Vec::<String>::new(),
+        "failed admin requests"
+    );
+    assert_counted(&daemon, &rows);
+    client::get(daemon.public(), "/").expect(401);
+}
+
+#[test]
+fn panics_of_each_child_fail_no_request_over_tls_with_a_key_a_rate_and_compression() {
+    drill_with_rules(Mix::small(), 10);
 }
 
 /// A supervisor panics each time it is told that a child died. Its other children run on, and no request fails.

@@ -34,6 +34,8 @@ pub(crate) struct Mix {
     pub(crate) writer_pause: Duration,
     /// A file that is replaced every 20 ms.
     pub(crate) page: Option<PathBuf>,
+    /// The header fields that every client sends.
+    pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 impl Mix {
@@ -46,6 +48,7 @@ impl Mix {
             reader_pause: Duration::from_millis(2),
             writer_pause: Duration::from_millis(2),
             page: None,
+            headers: Vec::new(),
         }
     }
 
@@ -58,6 +61,7 @@ impl Mix {
             reader_pause: Duration::from_millis(10),
             writer_pause: Duration::from_millis(20),
             page: None,
+            headers: Vec::new(),
         }
     }
 
@@ -70,7 +74,12 @@ impl Mix {
             reader_pause: Duration::ZERO,
             writer_pause: Duration::ZERO,
             page: None,
+            headers: Vec::new(),
         }
+    }
+
+    pub(crate) fn sending(self, headers: Vec<(&'static str, String)>) -> Self {
+        Self { headers, ..self }
     }
 
     pub(crate) fn replacing(mut self, page: PathBuf) -> Self {
@@ -178,7 +187,7 @@ impl Traffic {
         Self::start_with(host, None, mix)
     }
 
-    /// The same over TLS; `host` has none, and gets the first record.
+    /// The same over TLS.
     #[track_caller]
     pub(crate) fn start_with(host: SocketAddr, tls: Option<TlsTarget>, mix: Mix) -> Self {
         let mut traffic = Self {
@@ -188,18 +197,20 @@ impl Traffic {
         };
         let mut first = String::new();
         if mix.readers > 0 {
-            let made = crate::client::post(host, "/books", &json!({"title": "to be read"}));
-            let id = made.expect(201).json()["id"].clone();
+            let mut maker = Connection::to(host, tls.clone(), &mix, false);
+            let book = json!({"title": "to be read"});
+            let made = maker.ask(|client| client.post("/books", &book));
+            let id = made.expect("an answer").expect(201).json()["id"].clone();
             first = format!("/books/{}", id.as_str().expect("an id"));
         }
         for number in 0..mix.readers {
             let paths = ["/".into(), first.clone(), "/books?_start=0&_end=10".into()];
             let (reconnecting, pause) = (number < mix.reconnecting, mix.reader_pause);
-            let connection = Connection::to(host, tls.clone(), reconnecting);
+            let connection = Connection::to(host, tls.clone(), &mix, reconnecting);
             traffic.client(connection, pause, Requests::Read(number, paths));
         }
         for _ in 0..mix.writers {
-            let connection = Connection::to(host, tls.clone(), false);
+            let connection = Connection::to(host, tls.clone(), &mix, false);
             traffic.client(connection, mix.writer_pause, Requests::Write);
         }
         if let Some(page) = mix.page {
@@ -299,18 +310,29 @@ pub(crate) type TlsTarget = (SocketAddr, Arc<ClientConfig>);
 struct Connection {
     host: SocketAddr,
     tls: Option<TlsTarget>,
+    headers: Vec<(&'static str, String)>,
     reconnecting: bool,
     open: Option<Client>,
 }
 
 impl Connection {
-    fn to(host: SocketAddr, tls: Option<TlsTarget>, reconnecting: bool) -> Self {
+    fn to(host: SocketAddr, tls: Option<TlsTarget>, mix: &Mix, reconnecting: bool) -> Self {
         Self {
             host,
             tls,
+            headers: mix.headers.clone(),
             reconnecting,
             open: None,
         }
+    }
+
+    fn connect(&self) -> io::Result<Client> {
+        let mut client = match &self.tls {
+            Some((host, config)) => Client::connect_tls(*host, config)?,
+            None => Client::connect(self.host)?,
+        };
+        client.always_send(&self.headers);
+        Ok(client)
     }
 
     /// Sends one request, and keeps the connection if the server does.
@@ -318,13 +340,8 @@ impl Connection {
         &mut self,
         request: impl FnOnce(&mut Client) -> io::Result<Response>,
     ) -> io::Result<Response> {
-        let mut client = match self.open.take() {
-            Some(client) => client,
-            None => match &self.tls {
-                Some((host, config)) => Client::connect_tls(*host, config)?,
-                None => Client::connect(self.host)?,
-            },
-        };
+        let kept = self.open.take();
+        let mut client = kept.map_or_else(|| self.connect(), Ok)?;
         let answer = request(&mut client)?;
         if answer.keep_alive && !self.reconnecting {
             self.open = Some(client);

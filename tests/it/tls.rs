@@ -55,7 +55,7 @@ fn write_pair(folder: &Path, cert: &str, key: &str, names: &[&str], days: i64) -
 }
 
 /// A daemon that speaks TLS, not started; `more` comes behind its `[tls]`.
-fn prepare(more: &str) -> TestDaemon {
+pub(crate) fn prepare(more: &str) -> TestDaemon {
     let daemon = TestDaemon::prepare(&format!("{TLS}{more}"));
     write_pair(daemon.folder(), "cert.pem", "key.pem", &NAMES, 90);
     daemon
@@ -68,7 +68,7 @@ fn start(more: &str) -> TestDaemon {
 }
 
 /// A client that trusts these files of the daemon.
-fn config(daemon: &TestDaemon, trusted: &[&str]) -> ClientConfig {
+pub(crate) fn config(daemon: &TestDaemon, trusted: &[&str]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for name in trusted {
         let pem = fs::read(daemon.folder().join(name)).unwrap();
