@@ -165,9 +165,13 @@ impl<'a> AskedRecords<'a> {
                     records: Vec::new(),
                     ..cost.page
                 };
-                list_answer(&page, list_etag(&page, mark))
-                    .response(&headers)
-                    .map(Some)
+                list_answer(
+                    &page,
+                    list_etag(&page, mark),
+                    &self.target.settings.compress,
+                )
+                .response(&headers)
+                .map(Some)
             }
             ResourceWish::Write(_) => store.refuses_writes().map_or(Ok(None), |no| Err(no.into())),
             ResourceWish::Methods(_)
@@ -187,7 +191,8 @@ impl<'a> AskedRecords<'a> {
                     total: Some(0),
                     ..ListPage::default()
                 };
-                list_answer(&page, list_etag(&page, "")).response(&headers)
+                let codings = &self.target.settings.compress;
+                list_answer(&page, list_etag(&page, ""), codings).response(&headers)
             }
             ResourceWish::Item(id, shape) => {
                 let record = Record {

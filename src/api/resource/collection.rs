@@ -15,7 +15,7 @@ use super::negotiation::{handling, must_take_json};
 use super::relations::{Relations, tag_of};
 use super::{ResourceRequest, array, preference_applied, url};
 use crate::record::{Handling, ListQuery, QueryError, RecordShape, Revision, SELECTED_BYTES_MAX};
-use crate::settings::Permission;
+use crate::settings::{ContentCoding, Permission};
 use crate::storage::{ListPage, StoreError};
 use crate::wire::{Incoming, Response, count};
 
@@ -70,13 +70,12 @@ impl ResourceRequest<'_> {
         } else {
             list_etag(&page, self.site.store.mark().await?)
         };
-        let mut answer = list_answer(&page, etag);
-        let codings = self.target.settings.compress.iter();
-        answer.encoded = codings.map(|coding| (*coding, OnceLock::new())).collect();
-        let varies = varies(owner.is_some(), !answer.encoded.is_empty());
-        answer
-            .fields
-            .push((header::VARY, Bytes::from_static(varies.as_bytes())));
+        let codings = &self.target.settings.compress;
+        let mut answer = list_answer(&page, etag, codings);
+        if owner.is_some() {
+            let varies = varies(true, !codings.is_empty());
+            answer.fields.push((header::VARY, varies));
+        }
         answer.is_cut = query.is_cut(page.records.len(), page.more);
         if let Some(links) = links {
             answer.fields.push((header::LINK, links.into()));
@@ -144,13 +143,13 @@ impl ResourceRequest<'_> {
 }
 
 /// The header fields by which a list varies. A browser keeps the list of one client apart from that of another one.
-fn varies(by_client: bool, by_coding: bool) -> &'static str {
-    match (by_client, by_coding) {
-        (false, false) => "Prefer",
-        (true, false) => "Prefer, Authorization",
-        (false, true) => "Prefer, Accept-Encoding",
-        (true, true) => "Prefer, Accept-Encoding, Authorization",
-    }
+fn varies(by_client: bool, by_coding: bool) -> Bytes {
+    Bytes::from_static(match (by_client, by_coding) {
+        (false, false) => b"Prefer",
+        (true, false) => b"Prefer, Authorization",
+        (false, true) => b"Prefer, Accept-Encoding",
+        (true, true) => b"Prefer, Accept-Encoding, Authorization",
+    })
 }
 
 /// The entity tag of a page from the store of this mark.
@@ -158,9 +157,12 @@ pub(crate) fn list_etag(page: &ListPage, mark: &str) -> String {
     format!("W/{}", etag(Revision(page.seq), mark))
 }
 
-/// The answer with a page of a list, without links.
-pub(crate) fn list_answer(page: &ListPage, etag: String) -> ListAnswer {
-    let mut fields = vec![(header::CACHE_CONTROL, Bytes::from_static(b"no-cache"))];
+/// The answer with a page of a list, without links, which may be sent in these codings.
+pub(crate) fn list_answer(page: &ListPage, etag: String, codings: &[ContentCoding]) -> ListAnswer {
+    let mut fields = vec![
+        (header::VARY, varies(false, !codings.is_empty())),
+        (header::CACHE_CONTROL, Bytes::from_static(b"no-cache")),
+    ];
     if let Some(total) = page.total {
         let name = HeaderName::from_static("x-total-count");
         fields.push((name, total.to_string().into()));
@@ -171,7 +173,10 @@ pub(crate) fn list_answer(page: &ListPage, etag: String) -> ListAnswer {
         body: array(&page.records).into(),
         fields,
         is_cut: false,
-        encoded: Vec::new(),
+        encoded: codings
+            .iter()
+            .map(|coding| (*coding, OnceLock::new()))
+            .collect(),
     }
 }
 

@@ -8,6 +8,7 @@ use super::super::database::SledEngine;
 use super::super::engine::{Engine as _, Group};
 use super::opening::{Damage, flip, make, no_marks, segments, unclean, used};
 use super::*;
+use crate::storage::journal::FRAME_VERSION;
 
 /// The content of all files below a folder, without the lock and the note that a process runs.
 fn content(data: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
@@ -137,7 +138,7 @@ fn newer(segment: &Path) {
     let mut content = fs::read(segment).unwrap();
     // Behind the head of the segment; the frame's own head ends with its check sum and four zeros.
     let head = &mut content[64..64 + 48];
-    head[4] += 1;
+    head[4] = FRAME_VERSION + 1;
     let sum = crc32c::crc32c(&head[..40]);
     head[40..44].copy_from_slice(&sum.to_be_bytes());
     fs::write(segment, content).unwrap();
