@@ -175,6 +175,8 @@ pub struct ServerSettings {
     pub unknown_hosts: UnknownHosts,
     /// The proxies that are believed when they name their client.
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// Whether connections of these proxies begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// The header in which they do.
     pub forwarded: ForwardedHeader,
     /// Whether changes of the files of the settings are applied without an order.

@@ -44,6 +44,7 @@ mod own;
 mod parts_body;
 mod pooled_request;
 mod problem;
+mod proxy_header;
 mod recorder;
 mod request_id;
 mod route_patterns;

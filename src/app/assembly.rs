@@ -25,7 +25,7 @@ use crate::supervision::{
     ChildRef, ChildSpec, Env, Faults, PreparedTree, Pulse, Slot, SupervisorSpec, Tree,
 };
 use crate::telemetry::{AccessGuard, AccessSink, Metrics};
-use crate::wire::{Editions, HandlerCounters, Hosts, HttpsRules, RoutePatterns};
+use crate::wire::{Editions, HandlerCounters, Hosts, HttpsRules, ProxyRules, RoutePatterns};
 
 /// The name of the root supervisor.
 pub(super) const ROOT: &str = "perennial";
@@ -207,7 +207,15 @@ impl Builder {
     fn admin_editions(&self, admin: &Arc<Admin>) -> Arc<Editions<Admin>> {
         let https = HttpsRules::default();
         let hosts = Hosts::new(&self.settings).serving_unknown();
-        Editions::new(edition(1, &self.settings, hosts, https, Arc::clone(admin)))
+        let proxies = ProxyRules::default();
+        Editions::new(edition(
+            1,
+            &self.settings,
+            hosts,
+            proxies,
+            https,
+            Arc::clone(admin),
+        ))
     }
 
     /// Adds the metrics of what all its children share.

@@ -34,7 +34,7 @@ use crate::supervision::{
     Slot,
 };
 use crate::telemetry::{AccessSink, LogControl, OUTCOME};
-use crate::wire::{Edition, Editions, Hosts, HttpsRules};
+use crate::wire::{Edition, Editions, Hosts, HttpsRules, ProxyRules};
 pub(super) use children::LiveChildren;
 pub(super) use limits::{Limited, supervisor_limits};
 use logs::OpenedLogs;
@@ -335,6 +335,7 @@ impl Reloading {
             number,
             settings,
             hosts,
+            ProxyRules::default(),
             HttpsRules::default(),
             admin,
         ));

@@ -54,8 +54,15 @@ impl Serving {
             settings: Arc::clone(settings),
         };
         let https = HttpsRules::new(&settings.tls);
-        let hosts = Hosts::new(settings);
-        Ok(edition(number, settings, hosts, https, Arc::new(site)))
+        let (hosts, proxies) = (Hosts::new(settings), ProxyRules::new(&settings.server));
+        Ok(edition(
+            number,
+            settings,
+            hosts,
+            proxies,
+            https,
+            Arc::new(site),
+        ))
     }
 }
 
@@ -64,6 +71,7 @@ pub(super) fn edition<R>(
     number: u64,
     settings: &Settings,
     hosts: Hosts,
+    proxies: ProxyRules,
     https: HttpsRules,
     responder: Arc<R>,
 ) -> Edition<R> {
@@ -75,7 +83,7 @@ pub(super) fn edition<R>(
             logs_query: settings.logging.access_query,
         },
         hosts,
-        proxies: ProxyRules::new(&settings.server),
+        proxies,
         https,
         responder,
     }

@@ -96,6 +96,7 @@ impl ListenerState {
             }
         };
         let peer = Peer {
+            named: None,
             address,
             loopback: self.loopback,
             speaks: self.speaks,

@@ -13,7 +13,7 @@ const ANY_FILES: [&str; 2] = ["a", "a/b.c/d.e"];
 type Idle = (&'static [&'static str], fn(&Settings) -> bool, &'static str);
 
 /// The keys that depend on one other setting.
-const IDLE: [Idle; 13] = [
+const IDLE: [Idle; 14] = [
     (
         &["server", "ipv6_only"],
         |settings| {
@@ -31,6 +31,11 @@ const IDLE: [Idle; 13] = [
             AutoCount::Count(most) => most > settings.server.max_connections,
         },
         "it is more than server.max_connections",
+    ),
+    (
+        &["server", "proxy_protocol"],
+        |settings| settings.server.proxy_protocol && settings.server.trusted_proxies.is_empty(),
+        "server.trusted_proxies names no proxy",
     ),
     (
         &["tls", "min_version"],

@@ -73,6 +73,8 @@ pub(crate) const KEYS: &[Key] = &[
         "The proxies that are believed when they name their client: addresses, networks such as \"10.0.0.0/8\", or \"unix\" for those that connect by a unix socket. The access log and the rates of routes have the address that they name"),
     key("server.forwarded", LIVE, Kind::Choice(&["x-forwarded-for", "forwarded"]), r#""x-forwarded-for""#,
         "The header in which they name it. No other one is read, since a proxy passes on what it does not know"),
+    key("server.proxy_protocol", LIVE, Kind::Bool, "false",
+        "Whether each connection of a trusted proxy begins with a header of the PROXY protocol (version 1 or 2), which names its client; one without is closed. For proxies that pass on TCP, such as HAProxy with send-proxy or a load balancer"),
     key("server.watch", LIVE, Kind::Bool, "false",
         "Whether changes of this file, and of those that it includes, are applied by themselves, as `perennial reload` applies them"),
     // --- tls

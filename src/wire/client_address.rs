@@ -11,6 +11,8 @@ use crate::settings::{ForwardedHeader, ServerSettings, TrustedProxy};
 pub(crate) struct ProxyRules {
     trusted: Vec<TrustedProxy>,
     header: ForwardedHeader,
+    /// Whether their connections begin with a header of the PROXY protocol.
+    protocol: bool,
 }
 
 impl ProxyRules {
@@ -19,7 +21,13 @@ impl ProxyRules {
         Self {
             trusted: settings.trusted_proxies.clone(),
             header: settings.forwarded,
+            protocol: settings.proxy_protocol,
         }
+    }
+
+    /// Whether a connection from this address has to begin with a header of the PROXY protocol.
+    pub(super) fn begins_with_header(&self, peer: Option<IpAddr>) -> bool {
+        self.protocol && self.trusts(peer)
     }
 
     // Decision: The address of a client is read from the right.
@@ -117,7 +125,11 @@ mod tests {
         lines: &[(&str, &str)],
     ) -> Option<String> {
         let trusted = trusted.iter().map(|text| text.parse().unwrap()).collect();
-        let rules = ProxyRules { trusted, header };
+        let rules = ProxyRules {
+            trusted,
+            header,
+            protocol: false,
+        };
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();

@@ -97,6 +97,8 @@ impl ConnectionCounters {
 
 counters! {
     connections = "perennial_http_connections", "Connections served";
+    proxy_headers_refused = "perennial_http_proxy_headers_refused",
+        "Connections of trusted proxies closed because they did not begin with a header of the PROXY protocol (server.proxy_protocol)";
     http2 = "perennial_http2_connections", "Connections served that speak HTTP/2";
     heads_too_large = "perennial_http_heads_too_large", "Heads over limits.headers: 431";
     heads_too_slow = "perennial_http_heads_too_slow", "Heads over limits.header_timeout: 408";

@@ -95,7 +95,7 @@ impl<R: Responder> Worker<R> {
             cross_site: false,
             link,
         };
-        let peer = incoming.head().peer_addr.map(|peer| peer.ip());
+        let peer = incoming.client_address();
         if let Some(client) = edition.proxies.client(incoming.headers(), peer) {
             incoming.link.client().address.set(Some(client));
         }

@@ -25,6 +25,8 @@ pub(crate) struct Peer {
     pub loopback: bool,
     /// The protocol of the listener.
     pub speaks: Speaks,
+    /// The address of the client that a proxy has named before anything else.
+    pub named: Option<IpAddr>,
 }
 
 /// The names of this server.

@@ -65,7 +65,7 @@ pub(super) struct ClientNotes {
 
 impl Link {
     pub(super) fn new(peer: Peer, id: RequestId, rules: Rc<RequestRules>) -> Rc<Self> {
-        Rc::new(Self {
+        let link = Self {
             on_loopback: peer.loopback,
             on_net: peer.address.is_some(),
             speaks: peer.speaks,
@@ -76,7 +76,11 @@ impl Link {
             fault: Cell::new(None),
             client: OnceCell::new(),
             client_left: Cell::new(false),
-        })
+        };
+        if peer.named.is_some() {
+            link.client().address.set(peer.named);
+        }
+        Rc::new(link)
     }
 
     /// The notes about its client.

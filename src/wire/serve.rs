@@ -17,6 +17,7 @@ use super::hosts::Peer;
 use super::http1::Http1;
 use super::http2;
 use super::incoming::Responder;
+use super::proxy_header;
 use super::recorder::Recorder;
 use super::socket::{LazySocket, Socket};
 use super::thread::{ServiceCall, Thread};
@@ -44,12 +45,14 @@ impl Service {
         let edition = ThreadEdition::follow(&parts.editions);
         let current = Rc::clone(&edition);
         let rules = Box::new(move || Rc::clone(&current.look().rules));
+        let current = Rc::clone(&edition);
+        let header = Box::new(move |peer| current.look().proxies.begins_with_header(peer));
         let app = app(Worker::new(parts, edition));
         let app = app.new_service(()).await;
         let app = app.map_err(|()| StartError::failed("the actix-web App did not start"))?;
         let call: Box<ServiceCall> = Box::new(move |request| app.call(request));
         Ok(Self {
-            thread: Thread::new(call, rules, counters, drain, recorder, tls),
+            thread: Thread::new(call, rules, header, counters, drain, recorder, tls),
         })
     }
 
@@ -63,27 +66,42 @@ impl Service {
     ) -> LocalBoxFuture<'static, ()> {
         let thread = Rc::clone(&self.thread);
         count(&thread.counters.connections);
-        let wait = Arc::clone(wait);
-        match peer.speaks {
-            Speaks::Http => {
-                let transport = Transport::Plain(LazySocket::new(socket));
-                Box::pin(run(thread, transport, peer, wait))
-            }
-            Speaks::Https => Box::pin(async move {
-                // Its handshake is gone from memory when it is complete.
-                match Box::pin(tls::open(&thread, socket, peer, &wait)).await {
-                    Some(OpenedConnection::Session(session)) => {
-                        run(thread, session, peer, wait).await;
-                    }
-                    Some(OpenedConnection::ClearText(socket, sent)) => {
-                        let transport = Transport::Plain(socket);
-                        let connection = Http1::new(&thread, transport, peer, wait);
-                        Box::pin(connection.refuse_clear_text(sent)).await;
-                    }
-                    None => {}
+        let (socket, wait) = (LazySocket::new(socket), Arc::clone(wait));
+        if (thread.begins_with_header)(peer.address.map(|address| address.ip())) {
+            return Box::pin(async move {
+                let header = Box::pin(proxy_header::read(&thread, socket, peer));
+                if let Some((socket, peer)) = header.await {
+                    open(thread, socket, peer, wait).await;
                 }
-            }),
+            });
         }
+        open(thread, socket, peer, wait)
+    }
+}
+
+/// Serves a connection whose client is known to its end.
+fn open(
+    thread: Rc<Thread>,
+    socket: LazySocket,
+    peer: Peer,
+    wait: Arc<CurrentWait>,
+) -> LocalBoxFuture<'static, ()> {
+    match peer.speaks {
+        Speaks::Http => Box::pin(run(thread, Transport::Plain(socket), peer, wait)),
+        Speaks::Https => Box::pin(async move {
+            // Its handshake is gone from memory when it is complete.
+            match Box::pin(tls::open(&thread, socket, peer, &wait)).await {
+                Some(OpenedConnection::Session(session)) => {
+                    run(thread, session, peer, wait).await;
+                }
+                Some(OpenedConnection::ClearText(socket, sent)) => {
+                    let transport = Transport::Plain(socket);
+                    let connection = Http1::new(&thread, transport, peer, wait);
+                    Box::pin(connection.refuse_clear_text(sent)).await;
+                }
+                None => {}
+            }
+        }),
     }
 }
 

@@ -33,6 +33,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(300);
 /// A client by a listener that all the world reaches.
 pub(super) fn peer(address: std::net::SocketAddr) -> Peer {
     Peer {
+        named: None,
         address: Some(address),
         loopback: false,
         speaks: Speaks::Http,

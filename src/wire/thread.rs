@@ -1,6 +1,7 @@
 //! The state that all connections of one thread share.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -30,6 +31,8 @@ pub(super) struct Thread {
     pub(super) call: Box<ServiceCall>,
     /// Looks for the current edition, which is that of the next call.
     rules: Box<dyn Fn() -> Rc<RequestRules>>,
+    /// Whether a connection from this address has to begin with a header of the PROXY protocol, by the current edition.
+    pub(super) begins_with_header: Box<dyn Fn(Option<IpAddr>) -> bool>,
     pub(super) counters: Arc<ConnectionCounters>,
     pub(super) drain: Rc<LocalDrain>,
     pub(super) recorder: Rc<Recorder>,
@@ -53,6 +56,7 @@ impl Thread {
     pub(super) fn new(
         call: Box<ServiceCall>,
         rules: Box<dyn Fn() -> Rc<RequestRules>>,
+        begins_with_header: Box<dyn Fn(Option<IpAddr>) -> bool>,
         counters: Arc<ConnectionCounters>,
         drain: Rc<LocalDrain>,
         recorder: Rc<Recorder>,
@@ -61,6 +65,7 @@ impl Thread {
         Rc::new(Self {
             call,
             rules,
+            begins_with_header,
             counters,
             drain,
             recorder,

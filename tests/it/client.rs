@@ -149,10 +149,21 @@ impl Client {
 
     /// Connects to an address that speaks TLS.
     pub(crate) fn connect_tls(host: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        Self::connect_tls_behind(host, config, b"")
+    }
+
+    /// The same, and sends these bytes before the handshake.
+    pub(crate) fn connect_tls_behind(
+        host: SocketAddr,
+        config: &Arc<ClientConfig>,
+        before: &[u8],
+    ) -> io::Result<Self> {
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         let session = ClientConnection::new(Arc::clone(config), name);
         let session = session.map_err(io::Error::other)?;
-        let stream = StreamOwned::new(session, tcp(host, TIMEOUT)?);
+        let mut socket = tcp(host, TIMEOUT)?;
+        socket.write_all(before)?;
+        let stream = StreamOwned::new(session, socket);
         Ok(Self {
             stream: BufReader::new(Socket::Tls(Box::new(stream))),
             host: host.to_string(),

@@ -70,6 +70,7 @@ mod owners;
 mod pairs;
 mod powercut;
 mod probe;
+mod proxy_header;
 #[path = "../../src/record/tests/random_input.rs"]
 mod random_input;
 mod ranges;

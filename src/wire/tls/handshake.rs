@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::drain::DrainWatch;
 use super::super::hosts::Peer;
-use super::super::socket::{LazySocket, Socket, Then};
+use super::super::socket::{LazySocket, Then};
 use super::super::thread::Thread;
 use super::super::transport::Transport;
 use super::super::wait::{ClientWait, CurrentWait};
@@ -56,7 +56,7 @@ impl HandshakeWait<'_> {
 /// Carries out the handshake of a connection. `None` if it fails, which is counted and logged here.
 pub(in super::super) async fn open(
     thread: &Rc<Thread>,
-    socket: Socket,
+    socket: LazySocket,
     peer: Peer,
     wait: &CurrentWait,
 ) -> Option<OpenedConnection> {
@@ -85,14 +85,13 @@ pub(in super::super) async fn open(
 
 async fn handshake(
     thread: &Rc<Thread>,
-    socket: Socket,
+    mut socket: LazySocket,
     rules: &Arc<TlsRules>,
 ) -> Result<OpenedConnection, HandshakeFailure> {
     let mut wait = HandshakeWait {
         place: thread.tls.half_open.begin(),
         drain: Rc::clone(&thread.drain).watch(),
     };
-    let mut socket = LazySocket::new(socket);
     let first = poll_fn(|cx| poll_first(thread, &mut socket, &mut wait, cx)).await?;
     match first.first() {
         Some(&HANDSHAKE) => {}

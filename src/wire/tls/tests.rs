@@ -79,6 +79,7 @@ impl TlsServer {
             loop {
                 let (stream, from) = listener.accept().await.unwrap();
                 let peer = Peer {
+                    named: None,
                     speaks: Speaks::Https,
                     ..peer(from)
                 };
