@@ -260,9 +260,9 @@ pub(crate) struct ValidToken {
     /// Its `sub`.
     pub(crate) subject: String,
     pub(crate) roles: Vec<String>,
-    /// The times between which it is valid, in seconds since 1970. The second one is not.
+    /// The times between which it is valid, in seconds since 1970. It is not valid at the second one.
     from: f64,
-    until: f64,
+    pub(crate) until: f64,
 }
 
 impl ValidToken {

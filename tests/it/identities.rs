@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use crate::access_log;
-use crate::client::{self, Response};
+use crate::client::{self, Client, Response};
 use crate::daemon::{BINARY, TestDaemon};
 use crate::reload::reload;
 
@@ -205,4 +205,27 @@ fn a_reload_takes_other_users_and_another_secret() {
     let claims = json!({ "sub": "eve", "role": "editor", "exp": in_an_hour() });
     let anew = format!("Bearer {}", token(&SECRET.replace('s', "z"), &claims));
     assert_eq!(send(&daemon, "POST", "/notes", &anew).status, 201);
+}
+
+#[test]
+fn a_change_feed_ends_with_the_token_of_its_client() {
+    let mut daemon = TestDaemon::prepare(&format!(
+        "[feed]\nheartbeat = \"100ms\"\n{}",
+        clients().replace("keys = ", "leeway = \"0s\"\nkeys = ")
+    ));
+    fs::write(daemon.folder().join("jwt.secret"), SECRET).unwrap();
+    daemon.spawn();
+    daemon.wait_ready();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let ends = now.as_secs() + 3;
+    let short = json!({ "sub": "eve", "role": "editor", "exp": ends });
+    let shown = format!("Bearer {}", token(SECRET, &short));
+    let mut feed = Client::connect(daemon.public()).unwrap();
+    let headers = [("authorization", &*shown), ("accept", "text/event-stream")];
+    let head = feed.begin("/anyones/_changes", &headers).unwrap();
+    assert_eq!(head.status, 200);
+    while feed.chunk().unwrap().is_some() {}
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    assert!(now.as_secs() >= ends, "{now:?} {ends}");
+    assert_eq!(send(&daemon, "GET", "/anyones", &shown).status, 401);
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use tokio::time::Instant;
 
+use super::super::identities::now as since_1970;
 use super::super::routes::{Route, Target};
 use super::event::{self, FeedEvent};
 use super::{FeedPlace, Feeds, LastCompared, Subscription};
@@ -29,6 +30,8 @@ pub(in super::super) struct FeedReader {
     /// The name of the resource.
     resource: String,
     mark: String,
+    /// The time when its client has to show anew who it is, in seconds since 1970, if it has to.
+    until: Option<f64>,
     /// The changes up to this one were read.
     after: u64,
     reading: Option<LocalBoxFuture<'static, Result<FeedStep, StoreError>>>,
@@ -74,6 +77,7 @@ impl FeedReader {
             served: LastCompared::new(&feeds.served, route),
             query,
             resource,
+            until: None,
             after: now,
             reading: None,
             subscription,
@@ -116,9 +120,15 @@ impl FeedReader {
         &self.query
     }
 
-    /// Whether the resource is not served any more as it was at the beginning.
+    /// Ends the feed at this time, in seconds since 1970.
+    pub(in super::super) fn end_at(&mut self, until: Option<f64>) {
+        self.until = until;
+    }
+
+    /// Whether the resource is not served any more as it was at the beginning, or the client has to show anew who it is.
     pub(super) fn is_over(&mut self) -> bool {
-        !self.served.is_as_before()
+        let has_ended = |until| since_1970().as_secs_f64() >= until;
+        !self.served.is_as_before() || self.until.is_some_and(has_ended)
     }
 
     /// Goes to the last change that there is.

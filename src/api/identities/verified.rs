@@ -68,6 +68,7 @@ impl VerifiedTokens {
             name: format!("jwt:{}", token.subject),
             by: ShownBy::Token {
                 roles: token.roles.clone(),
+                until: token.until,
             },
         });
         let mut remembered = self.remembered.lock();
@@ -117,7 +118,8 @@ mod tests {
             let client = tokens.client(&token, now).unwrap();
             assert_eq!(client.name, "jwt:ann");
             let roles = vec!["a".to_owned()];
-            assert_eq!(client.by, ShownBy::Token { roles });
+            let until = NOW + 5.0;
+            assert_eq!(client.by, ShownBy::Token { roles, until });
         }
         assert_eq!(tokens.client(&token, NOW + 5.0), Err(TokenFault::Expired));
         assert_eq!(tokens.remembered.lock().tokens.len(), 1);

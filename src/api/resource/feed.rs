@@ -110,6 +110,8 @@ impl ResourceRequest<'_> {
         let place = feeds.place(settings.subscribers.get())?;
         let (since, wait) = (since(self.request.headers(), &query), query.wait);
         let (mut reader, whole) = FeedReader::begin(feeds, place, route, query, since).await?;
+        let identity = self.request.identity();
+        reader.end_at(identity.and_then(|identity| identity.until()));
         let end = OpenEnd::default();
         if form == FeedForm::Events {
             let stream = EventStream::new(reader, !whole, end.clone(), settings.heartbeat);

@@ -161,7 +161,7 @@ fn is_meant(client: &AllowedClient, identity: &Identity) -> bool {
     match (client, &identity.by) {
         (AllowedClient::Key(name), ShownBy::Key { .. })
         | (AllowedClient::User(name), ShownBy::Password) => is_named(name),
-        (AllowedClient::Role(role), ShownBy::Token { roles }) => {
+        (AllowedClient::Role(role), ShownBy::Token { roles, .. }) => {
             role == AllowedClient::ANY || roles.contains(role)
         }
         (AllowedClient::Key(_), ShownBy::Password | ShownBy::Token { .. })
