@@ -19,7 +19,7 @@ use super::nowhere::nothing_at;
 use super::redirects;
 use super::resource::{NamedPart, NamedRecord};
 use super::routes::{Matched, Route, RouteTable, Target, Unrouted};
-use super::site::Site;
+use super::site::{Site, methods};
 use crate::file_cache::containment::SafePath;
 use crate::file_cache::{ContentPlace, EncodedPlace, Glance, RootHandle, glance};
 use crate::num::as_u64;
@@ -134,7 +134,9 @@ impl Explainer<'_> {
                     |second| format!("{}: {}", second.pattern, why_not(route, second)),
                 );
                 told.add("runner-up", second);
-                if let Some(problem) = refused {
+                let of_target = methods(&matched, &asked.path);
+                let not_taken = route.rules.must_take(&asked.method, of_target).err();
+                if let Some(problem) = refused.or(not_taken) {
                     told.answered(&asked.path, Err(problem), Some(&route.rules));
                     return None;
                 }

@@ -56,7 +56,7 @@ impl Site {
         // The page may read that nothing is there.
         let methods = matched
             .as_ref()
-            .map_or(files::METHODS, |matched| methods(matched, request));
+            .map_or(files::METHODS, |matched| methods(matched, request.path()));
         let mut response = cors(matched).before(request, &self.hosts, methods);
         if let Ok(matched) = matched {
             matched.route.rules.leave_methods(&mut response);
@@ -103,7 +103,7 @@ impl Responder for Site {
         match matched {
             Ok(matched) => {
                 allowed(request, &matched.route.rules).await?;
-                let of_target = methods(matched, request);
+                let of_target = methods(matched, request.path());
                 matched.route.rules.must_take(request.method(), of_target)?;
                 matched.route.rules.admit().await
             }
@@ -164,13 +164,13 @@ impl Responder for Site {
     }
 }
 
-/// The methods that the target of a request takes.
-fn methods(matched: &Matched, request: &Incoming) -> &'static str {
+/// The methods that the target of a path takes.
+pub(super) fn methods(matched: &Matched, path: &str) -> &'static str {
     match &matched.route.target {
         Target::Files(_) => files::METHODS,
         Target::Redirect(_) => redirects::METHODS,
         Target::Respond(_) => respond::METHODS,
-        Target::Resource(target) => resource::methods(target, matched, request.path()),
+        Target::Resource(target) => resource::methods(target, matched, path),
         Target::Batch => batch::METHODS,
         Target::Document(_) => METHODS_OF_DOCUMENT,
     }

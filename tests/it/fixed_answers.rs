@@ -1,9 +1,11 @@
 //! Answers that are always the same, methods that a route leaves out, and the preset of headers.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::client::{self, Response};
-use crate::daemon::TestDaemon;
+use crate::daemon::{BINARY, TestDaemon};
 
 fn start() -> TestDaemon {
     TestDaemon::start(
@@ -79,6 +81,20 @@ fn only_the_methods_of_a_route_are_allowed_and_listed() {
             _ => None,
         };
         assert_eq!(answer.header("allow"), allow, "{method} {path}");
+    }
+    for (method, path, answer) in [
+        ("PUT", "/notes/1", "405"),
+        ("GET", "/notes/1", "200,"),
+        ("POST", "/robots.txt", "405"),
+        ("GET", "/robots.txt", "200"),
+        ("GET", "/gone/x", "410"),
+    ] {
+        let mut explain = Command::new(BINARY);
+        let words = ["explain", method, path, "--config"];
+        let told = explain.args(words).arg(daemon.config()).output().unwrap();
+        let told = String::from_utf8(told.stdout).unwrap();
+        let mut lines = told.lines().map(|line| line.split_whitespace().take(2));
+        assert!(lines.any(|line| line.eq(["answer", answer])), "{told}");
     }
     let before = [
         ("origin", "https://app.example.org"),
