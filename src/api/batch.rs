@@ -176,8 +176,7 @@ impl BatchOperation<'_> {
         match site.routes.resolve(None, path) {
             Ok(matched) => {
                 let rules = &matched.route.rules;
-                rules.access.check(request, Permission::Write).await?;
-                rules.count(request)
+                rules.admit_part(request, Permission::Write).await
             }
             Err(_) => Ok(()),
         }
@@ -234,7 +233,6 @@ pub(super) async fn answer(site: &Site, request: &mut Incoming) -> Answered {
     let minimal = prefers(headers, "return", "minimal");
     let dry_run = prefers(headers, "tx", "rollback");
     let path = request.path().as_bytes();
-    let key = request_key(request, &[b"POST", path, &body])?.filter(|_| !dry_run);
     let batch: BatchBody<'_> = serde_json::from_slice(&body).map_err(|error| {
         let told = in_plain_words(&error.to_string());
         no_batch(format!(
@@ -250,6 +248,8 @@ pub(super) async fn answer(site: &Site, request: &mut Incoming) -> Answered {
     for operation in &batch.ops {
         operation.admit(site, request).await?;
     }
+    // The client is a part of the key, so that it has to be known.
+    let key = request_key(request, &[b"POST", path, &body])?.filter(|_| !dry_run);
     let base = site.hosts.base(request).unwrap_or_default();
     let mark = site.store.mark().await?;
     let told = Teller {

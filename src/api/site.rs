@@ -84,7 +84,11 @@ impl Responder for Site {
         let matched = matched.as_ref().ok()?;
         let rules = &matched.route.rules;
         // `admit` refuses it, or finds out who it is.
-        if rules.waits() || !rules.takes(request.method()) || !may_pass_now(request, rules) {
+        if request.cross_site
+            || rules.waits()
+            || !rules.takes(request.method())
+            || !may_pass_now(request, rules)
+        {
             return None;
         }
         let mut response = match &matched.route.target {

@@ -64,10 +64,11 @@ impl ProxyRules {
         let mut lines: Vec<_> = headers.get_all(name).collect();
         lines.reverse();
         lines.into_iter().flat_map(move |line| {
-            let text = line.to_str().unwrap_or_default();
+            // Bytes that a client has sent before the part of the proxy hide nothing.
+            let text = String::from_utf8_lossy(line.as_bytes());
             match header {
-                ForwardedHeader::XForwardedFor => text.rsplit(',').map(node).collect(),
-                ForwardedHeader::Forwarded => unquoted(text, b',').map(element).collect::<Vec<_>>(),
+                ForwardedHeader::XForwardedFor => text.rsplit(',').map(node).collect::<Vec<_>>(),
+                ForwardedHeader::Forwarded => unquoted(&text, b',').map(element).collect(),
             }
         })
     }
@@ -194,6 +195,7 @@ mod tests {
             (one, peer, &["\"", "203.0.113.7"], Some("203.0.113.7")),
             (one, peer, &["\u{e9}", "203.0.113.7"], Some("203.0.113.7")),
             (one, peer, &["203.0.113.7", "\u{e9}"], None),
+            (one, peer, &["\u{e9}, 203.0.113.7"], Some("203.0.113.7")),
             (one, peer, &[""], None),
             (one, peer, &["203.0.113.7,"], None),
             (one, peer, &["203.0.113.7:4711"], Some("203.0.113.7")),

@@ -104,7 +104,11 @@ impl<R: Responder> Worker<R> {
             incoming.cross_site = edition.hosts.is_cross_site(incoming.head(), loopback);
         }
         let _in_flight = self.parts.metrics.begin();
-        let mut response = match edition.https.elsewhere(&incoming) {
+        // A host that is refused everywhere is sent nowhere.
+        let refused =
+            edition.hosts.must_be_known(false) && edition.hosts.check(incoming.head()).is_err();
+        let elsewhere = || edition.https.elsewhere(&incoming);
+        let mut response = match (!refused).then(elsewhere).flatten() {
             Some(elsewhere) => elsewhere,
             None => self.decide(&mut incoming, edition).await,
         };

@@ -15,7 +15,11 @@ pub(crate) struct Identity {
 #[derive(Debug, PartialEq)]
 pub(crate) enum ShownBy {
     /// A key, with the limits of what it may do.
-    Key { scope: Option<Vec<Scope>> },
+    Key {
+        scope: Option<Vec<Scope>>,
+        /// The time when it ends, in seconds since 1970, if it does.
+        until: Option<f64>,
+    },
     /// A name with a password.
     Password,
     /// A token, with the roles in it and the time when it ends, in seconds since 1970.
@@ -23,11 +27,12 @@ pub(crate) enum ShownBy {
 }
 
 impl Identity {
-    /// The time when it has to be shown anew, in seconds since 1970; `None` if the settings alone say how long it counts.
+    /// The time when it has to be shown anew, in seconds since 1970; `None` if that does not end by itself.
     pub(crate) fn until(&self) -> Option<f64> {
         match self.by {
             ShownBy::Token { until, .. } => Some(until),
-            ShownBy::Key { .. } | ShownBy::Password => None,
+            ShownBy::Key { until, .. } => until,
+            ShownBy::Password => None,
         }
     }
 }

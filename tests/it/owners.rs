@@ -207,6 +207,19 @@ fn changes_of_many_batches_and_relations_keep_to_the_own_records() {
     send_with(&daemon, &ann, "POST", "/notes", &made_of, &named).expect(201);
     send_with(&daemon, &ann, "POST", "/notes", &made_of, &named).expect(201);
     send_with(&daemon, &bob, "POST", "/notes", &made_of, &named).expect(422);
+    for mode in ["atomic", "gather"] {
+        let named = [("idempotency-key", mode)];
+        let made_of = json!({ "id": mode, "text": "own" });
+        let batch = json!({ "mode": mode, "ops": [{ "method": "POST", "path": "/notes", "body": made_of }] });
+        let first = send_with(&daemon, &ann, "POST", "/_batch", &batch, &named);
+        let other = send_with(&daemon, &bob, "POST", "/_batch", &batch, &named);
+        let (first, other) = (first.text(), other.text());
+        assert!(first.contains("key:ann"), "{first}");
+        assert!(
+            !other.contains("key:ann") && other.contains("key_reused"),
+            "{other}"
+        );
+    }
 }
 
 #[test]

@@ -183,3 +183,30 @@ fn a_reload_counts_on_unless_the_rate_is_changed() {
     );
     assert_eq!(statuses(&daemon, 9, "/notes", &[]), [200; 9]);
 }
+
+/// A wrong key is counted wherever it is tried, so that nobody can try many.
+#[test]
+fn wrong_keys_are_counted_in_batches_and_for_relations() {
+    let (_, key) = new_key(&["ci"]);
+    for per in ["ip", "key"] {
+        let daemon = TestDaemon::start(&format!(
+            "{key}\n[resource.notes]\naccess = [\"key:ci\"]\n\
+             rate = {{ requests = 3, window = \"1h\", per = \"{per}\" }}\n\
+             [resource.marks]\n[resource.marks.fields]\nnote = {{ type = \"ref\", to = \"notes\" }}\n"
+        ));
+        let wrong = [("authorization", "Bearer prn_wrong")];
+        let batch = br#"{"ops":[{"method":"POST","path":"/notes","body":{}}]}"#;
+        let tried = |way: usize| match way {
+            0 => {
+                let headers = [("content-type", "application/json"), wrong[0]];
+                client::send(daemon.public(), "POST", "/_batch", &headers, Some(batch)).status
+            }
+            1 => send(&daemon, "GET", "/marks?_expand=note", &wrong).status,
+            _ => send(&daemon, "GET", "/notes", &wrong).status,
+        };
+        let statuses: Vec<_> = (0..6).map(|n| tried(n % 3)).collect();
+        assert_eq!(statuses, [401, 401, 401, 429, 429, 429], "{per}");
+        // The route of the request itself has no rate.
+        assert_eq!(send(&daemon, "GET", "/marks", &wrong).status, 200);
+    }
+}

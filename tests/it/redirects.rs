@@ -54,6 +54,12 @@ fn clients_are_sent_where_the_route_leads() {
     assert_eq!(answer.header("x-a"), Some("b"));
     assert!(answer.body.is_empty());
     assert_eq!(asked(&daemon, "OPTIONS", "/old").0, 204);
+    // A page of another site may not send a change, with or without a body.
+    let foreign = [("origin", "https://evil.example")];
+    for (method, body) in [("DELETE", None), ("POST", Some(&b"{}"[..])), ("POST", None)] {
+        let answer = client::send(daemon.public(), method, "/old", &foreign, body);
+        assert_eq!(answer.status, 403, "{method}");
+    }
     // Neither the names of other routes nor a kept connection is changed by it.
     let mut client = Client::connect(daemon.public()).unwrap();
     for (path, status) in [("/old", 308), ("/older", 404), ("/books", 200), ("/", 200)] {

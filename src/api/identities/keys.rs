@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use subtle::ConstantTimeEq as _;
 
+use crate::num::as_f64;
 use crate::settings::{AuthSettings, KeySettings, SecretHash};
 use crate::wire::{Identity, ShownBy};
 
@@ -45,6 +46,7 @@ impl ClientKeys {
                 name: format!("key:{name}"),
                 by: ShownBy::Key {
                     scope: written.scope.clone(),
+                    until: written.expires.map(|end| as_f64(end.unsigned_abs())),
                 },
             }),
             written: written.clone(),
@@ -123,7 +125,8 @@ mod tests {
     #[test]
     fn a_key_is_valid_until_its_last_day_ends() {
         let keys = keys("a", "s", Some(DAY), None);
-        assert_eq!(keys.client(b"s", DAY - 1).unwrap().name, "key:a");
+        let client = keys.client(b"s", DAY - 1).unwrap();
+        assert_eq!((&*client.name, client.until()), ("key:a", Some(86_400.0)));
         assert_eq!(keys.client(b"s", DAY), Err(KeyRefusal::Expired));
         for other in ["S", "", "ss"] {
             assert_eq!(keys.client(other.as_bytes(), 0), Err(KeyRefusal::Unknown));

@@ -20,7 +20,7 @@ use crate::wire::{Code, Identity, Problem, ShownBy};
 const COMPARED_AT_A_TIME: usize = 2;
 /// The requests that wait for that.
 const WAITING_MAX: usize = 64;
-/// The time after which a wrong password is answered, so that few can be tried.
+/// The time after which a wrong password is answered: who sends one after the other can try few.
 const WRONG_AFTER: Duration = Duration::from_secs(1);
 /// The longest password, in bytes.
 const PASSWORD_BYTES_MAX: usize = 1024;

@@ -303,8 +303,13 @@ async fn collection(
     let resource = site.settings.resources.get(name);
     let route = resource.and_then(|resource| site.routes.resource(&resource.path));
     if let Some(route) = route {
-        let access = &route.rules.access;
-        access.check(request, Permission::Read).await?;
+        // What is left of the rate of this request's own route is told.
+        let own = request.rate();
+        let admitted = route.rules.admit_part(request, Permission::Read).await;
+        if let Some(own) = own {
+            request.note_rate(own);
+        }
+        admitted?;
         if let Target::Resource(target) = &route.target {
             owner = target.owner(&route.rules, request, Permission::Read);
         }

@@ -173,8 +173,10 @@ fn is_meant(client: &AllowedClient, identity: &Identity) -> bool {
 /// Whether the scope of a key allows something. Only keys have one.
 fn is_in_scope(identity: &Identity, of: &str, permission: Permission) -> bool {
     match &identity.by {
-        ShownBy::Key { scope: Some(scope) } => scope.iter().any(|item| item.allows(of, permission)),
-        ShownBy::Key { scope: None } | ShownBy::Password | ShownBy::Token { .. } => true,
+        ShownBy::Key {
+            scope: Some(scope), ..
+        } => scope.iter().any(|item| item.allows(of, permission)),
+        ShownBy::Key { scope: None, .. } | ShownBy::Password | ShownBy::Token { .. } => true,
     }
 }
 

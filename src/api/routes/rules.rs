@@ -14,7 +14,7 @@ use super::access::AccessRule;
 use super::cors::CorsRule;
 use super::gate::{Gate, WAITING_MAX};
 use super::rate::RateLimit;
-use crate::settings::RuleSettings;
+use crate::settings::{Permission, RuleSettings};
 use crate::supervision::RETRY_AFTER;
 use crate::wire::{Code, Incoming, Pass, Problem, RateLeft, Response};
 
@@ -77,10 +77,23 @@ impl RouteRules {
         }
     }
 
-    /// Counts an operation of a request for its client. Refuses it if there were too many.
-    pub(crate) fn count(&self, request: &Incoming) -> Result<(), Problem> {
-        let rate = self.rate.as_ref();
-        rate.map_or(Ok(()), |rate| rate.count(request))
+    /// Refuses a part of a request to another route, such as an operation of a batch, if its client has not this permission, or has
+    /// sent too much. It is counted in any case, so that nobody can try many keys or passwords.
+    pub(crate) async fn admit_part(
+        &self,
+        request: &Incoming,
+        permission: Permission,
+    ) -> Result<(), Problem> {
+        let count = |by_client: bool| {
+            let rate = self.rate.as_ref();
+            let rate = rate.filter(|rate| rate.is_by_client() == by_client);
+            rate.map_or(Ok(()), |rate| rate.count(request))
+        };
+        // A password costs more than an answer.
+        count(false)?;
+        let allowed = self.access.check(request, permission).await;
+        count(true)?;
+        allowed
     }
 
     /// Counts a request for its address, if clients are counted by that, before it is found out who its client is: that may cost
